@@ -1,0 +1,81 @@
+# Slipway. `make` lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+VERSION  := $(shell cat VERSION)
+LDFLAGS  := -s -w -X main.version=$(VERSION)
+GOBUILD  := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
+GOFUMPT  := mvdan.cc/gofumpt@v0.12.0
+GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+GOBIN    := $(shell go env GOPATH 2>/dev/null)/bin
+# One megabyte is 1024*1024 here; the budget is in ARCHITECTURE.md.
+SIZE_LIMIT := 14680064
+
+.PHONY: help
+help: ## list the targets
+	@awk 'BEGIN{FS=":.*## "} /^[a-z0-9-]+:.*## /{printf "  %-14s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
+
+.PHONY: go-toolchain
+go-toolchain:
+	@command -v go >/dev/null || { echo "Go 1.26 or newer is needed and 'go' is not on PATH: install it from https://go.dev/dl/ and run this again" >&2; exit 1; }
+
+.PHONY: build
+build: go-toolchain ## build bin/slipway and bin/slipway-lab for this machine
+	$(GOBUILD) -o bin/slipway ./agent/cmd/slipway
+	$(GOBUILD) -o bin/slipway-lab ./agent/cmd/slipway-lab
+
+.PHONY: build-all
+build-all: go-toolchain ## build static binaries for amd64 and arm64 into dist/
+	for arch in amd64 arm64; do GOOS=linux GOARCH=$$arch $(GOBUILD) -o dist/slipway_$(VERSION)_linux_$$arch ./agent/cmd/slipway || exit 1; done
+
+.PHONY: demo
+demo: go-toolchain ## the main job on the embedded lab: three deployments of a real PHP site, driven by the aws client
+	packaging/demo/run
+
+.PHONY: test
+test: go-toolchain ## all tests: Go and the sample application's own
+	packaging/test/run
+
+.PHONY: race
+race: go-toolchain ## the Go tests under the race detector
+	go test -race ./...
+
+FUZZTIME ?= 20s
+.PHONY: fuzz
+fuzz: go-toolchain ## every fuzz target for FUZZTIME (20s)
+	@for pkg in $$(go list ./...); do \
+	  for t in $$(go test -list '^Fuzz' $$pkg 2>/dev/null | grep '^Fuzz'); do \
+	    echo "== $$pkg $$t"; go test $$pkg -run '^$$' -fuzz "^$$t$$" -fuzztime $(FUZZTIME) || exit 1; \
+	  done; done
+
+.PHONY: lint
+lint: go-toolchain ## go vet, gofumpt and golangci-lint with the import rules
+	go vet ./...
+	@test -x $(GOBIN)/gofumpt || GOFLAGS= go install $(GOFUMPT)
+	@out=$$($(GOBIN)/gofumpt -l agent hooks lifecycle packaging systemd testdata); if [ -n "$$out" ]; then echo "not formatted (make fmt):"; echo "$$out"; exit 1; fi
+	@test -x $(GOBIN)/golangci-lint || GOFLAGS= go install $(GOLANGCI)
+	$(GOBIN)/golangci-lint run
+
+.PHONY: fmt
+fmt: go-toolchain ## format the Go code
+	@test -x $(GOBIN)/gofumpt || GOFLAGS= go install $(GOFUMPT)
+	$(GOBIN)/gofumpt -w agent hooks lifecycle packaging systemd testdata
+
+.PHONY: golden
+golden: go-toolchain ## rewrite the golden files from what the code prints now
+	go test ./... -update
+
+.PHONY: bench
+bench: build ## measure the budget of ARCHITECTURE.md and print it beside the bounds
+	packaging/bench/run
+
+.PHONY: size
+size: build ## fail when the stripped binary is larger than the budget
+	@n=$$(stat -c %s bin/slipway); awk -v n=$$n -v l=$(SIZE_LIMIT) 'BEGIN{printf "bin/slipway %.2f MiB of %.0f MiB\n",n/1048576,l/1048576; exit n>l}'
+
+.PHONY: check
+check: lint test size ## what CI runs, without the demo
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin dist
