@@ -1,0 +1,5 @@
+package config
+
+const sourceEnvironment = "environment"
+
+type origin struct{ source string }
