@@ -23,6 +23,7 @@ type Config struct {
 	S3EndpointOverride        string        // s3_endpoint_override (C-13, I-12)
 	EnableAuthPolicy          bool          // enable_auth_policy: the secure door and its API model (C-14, P-11)
 	UseFIPSMode               bool          // use_fips_mode (C-15)
+	DisableIMDSv1             bool          // disable_imds_v1; already taken into account in IMDS.AllowV1 (C-11)
 	EnableDeploymentsLog      bool          // enable_deployments_log (C-16)
 	OngoingDeploymentTracking string        // ongoing_deployment_tracking: folder name in the root (C-17, P-85)
 	HTTPReadTimeout           time.Duration // http_read_timeout (C-18)
@@ -39,22 +40,22 @@ type Config struct {
 
 	// What only Slipway knows.
 
-	Trust            Trust
-	Listen           string // listen: host:port of the health listener; "" when it is off
-	Log              Log
-	StopTimeout      time.Duration // stop_timeout: how long a DownloadBundle or Install may go on after SIGTERM
-	MaxConcurrent    int           // max_concurrent: commands side by side
-	Hooks            Hooks
-	Health           Health
-	Limits           Limits
-	Install          Install
-	OldRevisionHooks string // old_revision_hooks: run, skip-if-missing, skip
-	Preflight        Preflight
-	Poll             Poll
-	IMDS             IMDS
-	CredentialSource []string // credentials.sources: of on-premises, instance, environment
-	S3               S3
-	GitHubTokenFile  string // github_token_file: a token for private repositories, one line
+	Trust             Trust
+	Listen            string // listen: host:port of the health listener; "" when it is off
+	Log               Log
+	StopTimeout       time.Duration // stop_timeout: how long a DownloadBundle or Install may go on after SIGTERM
+	MaxConcurrent     int           // max_concurrent: commands side by side
+	Hooks             Hooks
+	Health            Health
+	Limits            Limits
+	Install           Install
+	OldRevisionHooks  string // old_revision_hooks: run, skip-if-missing, skip
+	Preflight         Preflight
+	Poll              Poll
+	IMDS              IMDS
+	CredentialSources []string // credentials.sources: of on-premises, instance, environment
+	S3                S3
+	GitHubTokenFile   string // github_token_file: a token for private repositories, one line
 
 	// Warnings tells what was accepted but will not do what its author may think, in the order of the layers.
 	Warnings []Problem
@@ -155,7 +156,7 @@ func (c *Config) AllowEnvCredentials() bool {
 	if c.TestProfile == "beta" || c.TestProfile == "gamma" {
 		return true
 	}
-	for _, s := range c.CredentialSource {
+	for _, s := range c.CredentialSources {
 		if s == sourceEnvironment {
 			return true
 		}

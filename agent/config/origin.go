@@ -1,5 +1,0 @@
-package config
-
-const sourceEnvironment = "environment"
-
-type origin struct{ source string }
