@@ -40,22 +40,22 @@ type Config struct {
 
 	// What only Slipway knows.
 
-	Trust             Trust
-	Listen            string // listen: host:port of the health listener; "" when it is off
-	Log               Log
-	StopTimeout       time.Duration // stop_timeout: how long a DownloadBundle or Install may go on after SIGTERM
-	MaxConcurrent     int           // max_concurrent: commands side by side
-	Hooks             Hooks
-	Health            Health
-	Limits            Limits
-	Install           Install
-	OldRevisionHooks  string // old_revision_hooks: run, skip-if-missing, skip
-	Preflight         Preflight
-	Poll              Poll
-	IMDS              IMDS
-	CredentialSources []string // credentials.sources: of on-premises, instance, environment
-	S3                S3
-	GitHubTokenFile   string // github_token_file: a token for private repositories, one line
+	Trust            Trust
+	Listen           string // listen: host:port of the health listener; "" when it is off
+	Log              Log
+	StopTimeout      time.Duration // stop_timeout: how long a DownloadBundle or Install may go on after SIGTERM
+	MaxConcurrent    int           // max_concurrent: commands side by side
+	Hooks            Hooks
+	Health           Health
+	Limits           Limits
+	Install          Install
+	OldRevisionHooks string // old_revision_hooks: run, skip-if-missing, skip
+	Preflight        Preflight
+	Poll             Poll
+	IMDS             IMDS
+	AllowEnvironment bool // credentials.allow_environment; ask AllowEnvCredentials
+	S3               S3
+	GitHubTokenFile  string // github_token_file: a token for private repositories, one line
 
 	// Warnings tells what was accepted but will not do what its author may think, in the order of the layers.
 	Warnings []Problem
@@ -150,16 +150,8 @@ type S3 struct {
 	Concurrency int
 }
 
-// AllowEnvCredentials says whether AWS_ACCESS_KEY_ID and its kin may be used: by credentials.sources, or in the
-// reference agent's test profiles (P-77).
+// AllowEnvCredentials says whether AWS_ACCESS_KEY_ID and its kin may be used: where credentials.allow_environment
+// is true, and in the reference agent's test profiles (P-77).
 func (c *Config) AllowEnvCredentials() bool {
-	if c.TestProfile == "beta" || c.TestProfile == "gamma" {
-		return true
-	}
-	for _, s := range c.CredentialSources {
-		if s == sourceEnvironment {
-			return true
-		}
-	}
-	return false
+	return c.AllowEnvironment || c.TestProfile == "beta" || c.TestProfile == "gamma"
 }

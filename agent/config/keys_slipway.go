@@ -4,11 +4,8 @@ import "time"
 
 // Values that other code compares with.
 const (
-	off               = "off"
-	auto              = "auto"
-	sourceOnPremises  = "on-premises"
-	sourceInstance    = "instance"
-	sourceEnvironment = "environment"
+	off  = "off"
+	auto = "auto"
 )
 
 // slipwayKeys are ours alone.
@@ -139,10 +136,9 @@ var slipwayKeys = []key{
 		doc:   "Read instance metadata without a session token where none can be had.",
 	},
 	{
-		name: "credentials.sources", kind: kindList, def: "on-premises, instance", origin: originSlipway,
-		enum:  []string{sourceOnPremises, sourceInstance, sourceEnvironment},
-		field: func(c *Config) any { return &c.CredentialSources },
-		doc:   "Where credentials may come from; the order is fixed: on-premises file, environment, instance role.",
+		name: "credentials.allow_environment", kind: kindBool, def: "false", origin: originSlipway,
+		field: func(c *Config) any { return &c.AllowEnvironment },
+		doc:   "Use AWS_ACCESS_KEY_ID and its kin where no on-premises file registers the host.",
 	},
 	{
 		name: "s3.path_style", kind: kindBool, def: "false", origin: originSlipway,
