@@ -5,7 +5,7 @@ SHELL := /bin/bash
 VERSION  := $(shell cat VERSION)
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 GOBUILD  := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
-GOFUMPT  := mvdan.cc/gofumpt@v0.12.0
+TOOL     := go tool -modfile=packaging/tools/go.mod
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 GOBIN    := $(shell go env GOPATH 2>/dev/null)/bin
 # One megabyte is 1024*1024 here; the budget is in ARCHITECTURE.md.
@@ -51,15 +51,13 @@ fuzz: go-toolchain ## every fuzz target for FUZZTIME (20s)
 .PHONY: lint
 lint: go-toolchain ## go vet, gofumpt and golangci-lint with the import rules
 	go vet ./...
-	@test -x $(GOBIN)/gofumpt || GOFLAGS= go install $(GOFUMPT)
-	@out=$$($(GOBIN)/gofumpt -l agent hooks lifecycle packaging systemd testdata); if [ -n "$$out" ]; then echo "not formatted (make fmt):"; echo "$$out"; exit 1; fi
+	@out=$$($(TOOL) gofumpt -l agent hooks lifecycle packaging systemd testdata); if [ -n "$$out" ]; then echo "not formatted (make fmt):"; echo "$$out"; exit 1; fi
 	@test -x $(GOBIN)/golangci-lint || GOFLAGS= go install $(GOLANGCI)
 	$(GOBIN)/golangci-lint run
 
 .PHONY: fmt
 fmt: go-toolchain ## format the Go code
-	@test -x $(GOBIN)/gofumpt || GOFLAGS= go install $(GOFUMPT)
-	$(GOBIN)/gofumpt -w agent hooks lifecycle packaging systemd testdata
+	$(TOOL) gofumpt -w agent hooks lifecycle packaging systemd testdata
 
 .PHONY: golden
 golden: go-toolchain ## rewrite the golden files from what the code prints now
