@@ -88,14 +88,12 @@ type application struct {
 
 // finding is what the probes have shown so far.
 type finding struct {
-	state      State // Starting, Healthy or Unhealthy
-	reason     string
-	since      time.Time
-	checked    time.Time
-	took       time.Duration
-	good, bad  int
-	goodEver   bool
-	probeError error
+	state     State // Starting, Healthy or Unhealthy
+	reason    string
+	since     time.Time
+	checked   time.Time
+	took      time.Duration
+	good, bad int
 }
 
 func (a *application) init() {
@@ -108,14 +106,14 @@ func (a *application) init() {
 // next is the state after one more probe. It is a pure function of what was known and what came.
 func (f finding) next(set Application, inGrace bool, err error, now time.Time) finding {
 	n := f
-	n.checked, n.probeError = now, err
+	n.checked = now
 	if err == nil {
 		n.good, n.bad = f.good+1, 0
 	} else {
 		n.good, n.bad = 0, f.bad+1
 	}
 	switch {
-	case err == nil && (f.state == Healthy || n.good >= set.Rise || !f.goodEver && (f.state == Starting || inGrace)):
+	case err == nil && (f.state == Healthy || n.good >= set.Rise || f.state == Starting):
 		n.state, n.reason = Healthy, ""
 	case err == nil:
 		n.reason = fmt.Sprintf("recovering: %d of %d good probes", n.good, set.Rise)
@@ -126,7 +124,6 @@ func (f finding) next(set Application, inGrace bool, err error, now time.Time) f
 	default:
 		n.state, n.reason = Unhealthy, err.Error()
 	}
-	n.goodEver = f.goodEver || err == nil
 	if n.state != f.state {
 		n.since = now
 	}
@@ -162,9 +159,7 @@ func (r *Registry) Run(ctx context.Context) error {
 
 		var due <-chan time.Time
 		if set.Probe != nil {
-			timer := time.NewTimer(set.Interval)
-			defer timer.Stop()
-			due = timer.C
+			due = time.After(set.Interval)
 			r.probe(ctx, set)
 		}
 		select {
@@ -236,7 +231,7 @@ func (a *application) report(now time.Time) Report {
 		rep.State, rep.Reason, rep.Since = Draining, rep.Drains[0].Reason, rep.Drains[0].Began
 	case now.Sub(last) > a.settings.MaxAge:
 		rep.State, rep.Since = Stale, last.Add(a.settings.MaxAge)
-		rep.Reason = fmt.Sprintf("the last probe ended at %s, longer ago than %s", last.UTC().Format(time.RFC3339), a.settings.MaxAge)
+		rep.Reason = fmt.Sprintf("no probe has ended since %s, longer ago than %s", last.UTC().Format(time.RFC3339), a.settings.MaxAge)
 	}
 	return rep
 }

@@ -141,4 +141,3 @@ func flag(on bool) float64 {
 	}
 	return 0
 }
-
