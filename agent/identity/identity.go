@@ -12,7 +12,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
-	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"go.uber.org/zap"
 )
 
@@ -42,7 +41,7 @@ type Identity struct {
 	CheckPartition bool // P-6 is due: pass it on in EndpointOptions
 	Credentials    aws.CredentialsProvider
 
-	imds *imds.Client // nil on premises
+	metadata *metadata // nil on premises
 }
 
 // Resolve finds out who this host is: from the on-premises file if that registers it, else from the metadata
@@ -136,12 +135,12 @@ func (r *resolver) onPremises(reg *registration) *Identity {
 }
 
 // assemble puts what the environment says over what the instance told.
-func (r *resolver) assemble(told instance, keys aws.CredentialsProvider, client *imds.Client) *Identity {
+func (r *resolver) assemble(told instance, keys aws.CredentialsProvider, client *metadata) *Identity {
 	region := cmp.Or(r.Region, told.region)
 	p := partitionOf(region)
 	i := &Identity{
 		Region: region, Domain: p.domain, Partition: p.id, AccountID: told.account, InstanceID: told.id,
-		Credentials: keys, imds: client,
+		Credentials: keys, metadata: client,
 	}
 	home := partitionOf(told.region)
 	if told.region != "" && home == p {
@@ -163,11 +162,11 @@ func (r *resolver) imdsEndpoint() string {
 	return cmp.Or(r.IMDSEndpoint, r.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT"), imdsEndpoint)
 }
 
-func (r *resolver) client() (*imds.Client, error) {
+func (r *resolver) client() (*metadata, error) {
 	if strings.EqualFold(r.Getenv("AWS_EC2_METADATA_DISABLED"), "true") {
 		return nil, errors.New("disabled by AWS_EC2_METADATA_DISABLED")
 	}
-	return newIMDS(r.imdsEndpoint(), r.AllowIMDSv1), nil
+	return newMetadata(r.imdsEndpoint(), r.AllowIMDSv1), nil
 }
 
 // environmentKeys are the environment's credentials where they are allowed.

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -33,28 +34,79 @@ const (
 // ErrNoMetadata says that the metadata service has no such value: 404, or there is no such service on premises.
 var ErrNoMetadata = errors.New("no such instance metadata")
 
-// newIMDS makes a client that uses no proxy, follows no redirect and reads nothing from the environment.
-func newIMDS(endpoint string, allowV1 bool) *imds.Client {
+// metadata is a client of the metadata service that can say why it got no session token.
+type metadata struct {
+	client *imds.Client
+	tokens *tokenWitness
+}
+
+// newMetadata makes a client that uses no proxy, follows no redirect and reads nothing from the environment.
+func newMetadata(endpoint string, allowV1 bool) *metadata {
 	fallback := aws.FalseTernary
 	if allowV1 {
 		fallback = aws.TrueTernary
 	}
-	return imds.New(imds.Options{
-		Endpoint:              cmp.Or(endpoint, imdsEndpoint),
-		EnableFallback:        fallback,
-		ClientEnableState:     imds.ClientEnabled, // who disabled it was heard in Resolve
-		Retryer:               retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts = imdsAttempts }),
+	m := &metadata{tokens: &tokenWitness{inner: &http.Transport{
+		Proxy:               nil,
+		DialContext:         (&net.Dialer{Timeout: imdsConnect}).DialContext,
+		MaxIdleConnsPerHost: 1,
+		IdleConnTimeout:     imdsAnswer,
+	}}}
+	m.client = imds.New(imds.Options{
+		Endpoint:          cmp.Or(endpoint, imdsEndpoint),
+		EnableFallback:    fallback,
+		ClientEnableState: imds.ClientEnabled, // who disabled it was heard in Resolve
+		Retryer:           retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts = imdsAttempts }),
 		HTTPClient: &http.Client{
-			Transport: &http.Transport{
-				Proxy:               nil,
-				DialContext:         (&net.Dialer{Timeout: imdsConnect}).DialContext,
-				MaxIdleConnsPerHost: 1,
-				IdleConnTimeout:     imdsAnswer,
-			},
+			Transport:     m.tokens,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 			Timeout:       imdsAnswer,
 		},
 	})
+	return m
+}
+
+// tokenWitness remembers how the last request for a session token ended.
+type tokenWitness struct {
+	inner http.RoundTripper
+	mu    sync.Mutex
+	last  error // guarded by mu
+}
+
+// RoundTrip passes everything on as it is.
+func (w *tokenWitness) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := w.inner.RoundTrip(r)
+	if r.Method != http.MethodPut {
+		return resp, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case err != nil:
+		w.last = plain(err)
+	case resp.StatusCode/100 != 2:
+		w.last = fmt.Errorf("no session token: HTTP %d; imds.allow_v1 would do without one", resp.StatusCode)
+	default:
+		w.last = nil
+	}
+	return resp, err
+}
+
+func (w *tokenWitness) failure() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.last
+}
+
+// plain takes the layers off a network error that only repeat the URL.
+func plain(err error) error {
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		err = u.Err
+	}
+	if n, ok := errors.AsType[net.Error](err); ok && n.Timeout() {
+		return fmt.Errorf("no answer in time: %w", err)
+	}
+	return err
 }
 
 // instance is what the metadata service says about this host.
@@ -64,22 +116,22 @@ type instance struct {
 }
 
 // askInstance reads who the instance is. The identity document is needed, the rest is not (P-75).
-func askInstance(ctx context.Context, client *imds.Client) (instance, error) {
+func askInstance(ctx context.Context, m *metadata) (instance, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, imdsPatience, fmt.Errorf("no answer in %s", imdsPatience))
 	defer cancel()
-	doc, err := client.GetInstanceIdentityDocument(ctx, nil)
+	doc, err := m.client.GetInstanceIdentityDocument(ctx, nil)
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			return instance{}, cause
 		}
-		return instance{}, explain(err)
+		return instance{}, m.explain(err)
 	}
 	i := instance{region: doc.Region, account: doc.AccountID, id: doc.InstanceID}
 	if i.region == "" || i.account == "" || i.id == "" {
 		return instance{}, errors.New("the instance identity document lacks region, accountId or instanceId")
 	}
-	i.partition, _ = readMetadata(ctx, client, "services/partition")
-	i.domain, _ = readMetadata(ctx, client, "services/domain")
+	i.partition, _ = m.read(ctx, "services/partition")
+	i.domain, _ = m.read(ctx, "services/domain")
 	return i, nil
 }
 
@@ -94,32 +146,29 @@ func (e *metadataError) Error() string { return e.text }
 
 func (e *metadataError) Unwrap() error { return e.err }
 
-func explain(err error) error {
+// explain finds in the SDK's error what a person needs.
+func (m *metadata) explain(err error) error {
 	if e, ok := errors.AsType[*smithyhttp.ResponseError](err); ok {
-		text := fmt.Sprintf("HTTP %d", e.HTTPStatusCode())
-		if r := e.HTTPResponse(); r != nil && r.Request != nil && r.Request.Method == http.MethodPut {
-			return &metadataError{"no session token: " + text + "; imds.allow_v1 would do without one", false, err}
-		}
-		return &metadataError{text, true, err}
+		return &metadataError{fmt.Sprintf("HTTP %d", e.HTTPStatusCode()), true, err}
 	}
 	if e, ok := errors.AsType[*smithyhttp.RequestSendError](err); ok {
-		cause := e.Err
-		if u, ok := errors.AsType[*url.Error](cause); ok {
-			cause = u.Err
-		}
-		return &metadataError{cause.Error(), false, err}
+		return &metadataError{plain(e.Err).Error(), false, err}
+	}
+	// Of a refused token only the words tell: the SDK's error for it wraps nothing.
+	if cause := m.tokens.failure(); cause != nil && strings.Contains(err.Error(), "API token") {
+		return &metadataError{cause.Error(), false, cause}
 	}
 	return err
 }
 
-// readMetadata reads one value, trimmed.
-func readMetadata(ctx context.Context, client *imds.Client, path string) (string, error) {
-	out, err := client.GetMetadata(ctx, &imds.GetMetadataInput{Path: path})
+// read reads one value below /latest/meta-data, trimmed.
+func (m *metadata) read(ctx context.Context, path string) (string, error) {
+	out, err := m.client.GetMetadata(ctx, &imds.GetMetadataInput{Path: path})
 	if e, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && e.HTTPStatusCode() == http.StatusNotFound {
 		return "", ErrNoMetadata
 	}
 	if err != nil {
-		return "", fmt.Errorf("read instance metadata %s: %w", path, explain(err))
+		return "", fmt.Errorf("read instance metadata %s: %w", path, m.explain(err))
 	}
 	defer out.Content.Close()
 	data, err := io.ReadAll(io.LimitReader(out.Content, maxMetadata))
@@ -133,18 +182,18 @@ func readMetadata(ctx context.Context, client *imds.Client, path string) (string
 // time, for at most a few seconds. Where the value does not exist, on premises always, the error is ErrNoMetadata;
 // a nil Identity has none.
 func (i *Identity) Metadata(ctx context.Context, path string) (string, error) {
-	if i == nil || i.imds == nil {
+	if i == nil || i.metadata == nil {
 		return "", ErrNoMetadata
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, imdsPatience, fmt.Errorf("no answer in %s", imdsPatience))
 	defer cancel()
-	return readMetadata(ctx, i.imds, path)
+	return i.metadata.read(ctx, path)
 }
 
 // roleCredentials are the instance profile's, cached and renewed ahead of their end. When the metadata service
 // cannot renew them they go on being used: the service that is asked decides.
-func roleCredentials(client *imds.Client) *aws.CredentialsCache {
-	provider := ec2rolecreds.New(func(o *ec2rolecreds.Options) { o.Client = client })
+func roleCredentials(m *metadata) *aws.CredentialsCache {
+	provider := ec2rolecreds.New(func(o *ec2rolecreds.Options) { o.Client = m.client })
 	return aws.NewCredentialsCache(provider, func(o *aws.CredentialsCacheOptions) {
 		o.ExpiryWindow = roleWindow
 		o.ExpiryWindowJitterFrac = 0.2
