@@ -23,4 +23,5 @@ const (
 type Place struct {
 	Kind string `json:"kind,omitempty"`
 	Hook string `json:"hook,omitempty"` // absolute path of the cgroup's folder
+	Shim string `json:"shim,omitempty"` // that of the shim's own, for PlaceCgroup2
 }

@@ -43,46 +43,46 @@ const (
 type Script struct {
 	// Dir is the run folder: absolute, of this run alone, made with mode 0700 when missing. It stays after the run; whoever
 	// gave it removes it, once the result was read.
-	Dir string
+	Dir string `json:"-"`
 	// Path is the script: absolute. Confining it to an archive is the caller's part (X-4).
-	Path string
+	Path string `json:"path"`
 	// Name is what messages and logs call the script, as written in the appspec; Path when empty.
-	Name string
+	Name string `json:"name"`
 
 	// RunAs is the user to run as; RunAsSet tells an empty name that was given from none (A-20, V-51).
-	RunAs    string
-	RunAsSet bool
+	RunAs    string `json:"run_as,omitempty"`
+	RunAsSet bool   `json:"run_as_set,omitempty"`
 	// RunAsMode is RunAsSetuid (default) or RunAsSu.
-	RunAsMode string
+	RunAsMode string `json:"run_as_mode,omitempty"`
 	// Sudo runs the script through sudo (H-15, H-16).
-	Sudo bool
+	Sudo bool `json:"sudo,omitempty"`
 	// SudoEnv names the variables that sudo is told to keep (X-45); nil keeps those of H-20 and H-21 and SLIPWAY_*.
-	SudoEnv []string
+	SudoEnv []string `json:"sudo_env,omitempty"`
 
-	Timeout time.Duration // from the script's start; DefaultTimeout when zero
-	Grace   time.Duration // from TERM to KILL; DefaultGrace when zero, none when negative
+	Timeout time.Duration `json:"timeout"` // from the script's start; DefaultTimeout when zero
+	Grace   time.Duration `json:"grace"`   // from TERM to KILL; DefaultGrace when zero, none when negative
 
 	// Env is the complete environment. With a run-as user HOME, SHELL, USER and LOGNAME are replaced, and PATH is added if
 	// missing, as su does (H-22). It reaches the shim through a pipe and is never written to disk.
-	Env []string
+	Env []string `json:"-"`
 	// Redact lists values that may appear in no log and no report. They go the way of Env.
-	Redact []string
+	Redact []string `json:"-"`
 	// WorkDir is "/" when empty.
-	WorkDir string
+	WorkDir string `json:"work_dir"`
 
 	// ScriptsLog and DeploymentsLog are appended to; "" for none. Missing folders are made. DeploymentID marks the entries
 	// of the second (H-26).
-	ScriptsLog     string
-	DeploymentsLog string
-	DeploymentID   string
+	ScriptsLog     string `json:"scripts_log,omitempty"`
+	DeploymentsLog string `json:"deployments_log,omitempty"`
+	DeploymentID   string `json:"deployment_id,omitempty"`
 	// Header lines are written before anything else, such as the event's "LifecycleEvent - AfterInstall" before its first
 	// script (H-9). The line "Script - <Name>" is written by the shim, once the script is found and executable (H-12).
-	Header []string
+	Header []string `json:"header,omitempty"`
 
 	// OpenOutput is OpenOutputWarn (default) or OpenOutputFail.
-	OpenOutput string
+	OpenOutput string `json:"open_output"`
 	// OpenOutputWait is how long a process that outlived the script may hold the output; DefaultOpenOutputWait when zero.
-	OpenOutputWait time.Duration
+	OpenOutputWait time.Duration `json:"open_output_wait"`
 }
 
 // withDefaults fills the zero fields and refuses what no run can be made of.
@@ -140,6 +140,8 @@ func (s Script) name() string {
 
 // Result is what became of a run.
 type Result struct {
+	// Script is the script's name, RunAs the user it ran as, "" for the agent's own.
+	Script, RunAs string
 	// Err is nil for a script that ended with 0 in time, else a *Failure.
 	Err error
 	// Exit is the exit code, -1 when there is none; Signal names the signal that killed the script, such as "SIGKILL".

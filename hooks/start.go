@@ -1,20 +1,183 @@
 package hooks
 
-import "context"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+)
+
+// briefTime bounds how long the shim may take to listen; it does so within milliseconds of its start.
+const briefTime = 30 * time.Second
 
 // Start writes the order into the run folder and starts the shim, which does the rest. It returns as soon as the shim has
 // what it needs; only a folder that cannot be written or a shim that cannot be started is an error here, and then nothing has
 // run. Everything about the script itself, such as its being missing, is told by the Result. ErrStarted: the folder has
-// been used.
-func (r *Runner) Start(ctx context.Context, s Script) (*Run, error) { panic("todo") }
+// been used; Attach to it.
+func (r *Runner) Start(ctx context.Context, s Script) (*Run, error) {
+	s, err := s.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
+	if len(r.Shim) == 0 {
+		return nil, fmt.Errorf("start script %s: no command line for the shim", s.Name)
+	}
+	lock, err := s.occupy()
+	if err != nil {
+		return nil, fmt.Errorf("start script %s: %w", s.Name, err)
+	}
+	defer lock.Close() // the shim has its own by then
+	run, err := r.follow(s.Dir)
+	if err == nil {
+		err = r.launch(ctx, s, lock)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("start script %s: %w", s.Name, err)
+	}
+	return run, nil
+}
+
+// occupy makes the run folder and takes its lock, which the shim inherits: there is no moment at which a run that may begin
+// is not locked.
+func (s Script) occupy() (*os.File, error) {
+	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(s.Dir, 0o700); err != nil {
+		return nil, err
+	}
+	lock, err := os.OpenFile(filepath.Join(s.Dir, lockFile), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	err = flock(lock, unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		err = fmt.Errorf("%w: %s", ErrStarted, s.Dir)
+	}
+	for _, name := range []string{startedFile, resultFile} {
+		if _, missing := os.Lstat(filepath.Join(s.Dir, name)); err == nil && !errors.Is(missing, fs.ErrNotExist) {
+			err = fmt.Errorf("%w: %s", ErrStarted, filepath.Join(s.Dir, name))
+		}
+	}
+	if err == nil {
+		err = writeRecord(s.Dir, runFile, order{Version: recordVersion, Script: s})
+	}
+	if err != nil {
+		lock.Close()
+		return nil, err
+	}
+	return lock, nil
+}
+
+// launch starts the shim and tells it all it needs. If it returns an error the shim ends without having begun.
+func (r *Runner) launch(ctx context.Context, s Script, lock *os.File) error {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer null.Close()
+	complaints, err := os.OpenFile(filepath.Join(s.Dir, shimErrFile), os.O_WRONLY|os.O_CREATE|os.O_APPEND|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return err
+	}
+	defer complaints.Close()
+	hear, tell, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer tell.Close()
+	// The shim's own environment is empty but for the time zone of its log entries: what is meant for the script might steer
+	// the shim.
+	var env []string
+	if tz := variable(s.Env, "TZ"); tz != "" {
+		env = []string{"TZ=" + tz}
+	}
+	shim, err := os.StartProcess(r.Shim[0], append(append([]string{}, r.Shim...), s.Dir), &os.ProcAttr{
+		Dir: "/", Env: env, Files: []*os.File{null, null, complaints, hear, lock}, Sys: &syscall.SysProcAttr{Setsid: true},
+	})
+	hear.Close()
+	if err != nil {
+		return fmt.Errorf("start its shim: %w", err)
+	}
+	b := brief{Redact: s.Redact}
+	if r.Container != nil {
+		if b.Place, err = r.Container.Enter(ctx, filepath.Base(s.Dir), shim.Pid); err != nil {
+			r.log().Warn("script runs without a container", zap.String("script", s.Name), zap.Error(err))
+			b.Place, b.Notes = Place{}, []string{"the script ran without a container: " + err.Error()}
+		}
+	}
+	go r.bury(shim, s.Name, b.Place)
+	message, err := encodeBrief(b, s.Env)
+	if err != nil {
+		return err
+	}
+	if err := tell.SetWriteDeadline(time.Now().Add(briefTime)); err != nil {
+		return err
+	}
+	if _, err := tell.Write(message); err != nil {
+		return fmt.Errorf("brief its shim: %w (%s)", err, lastWords(s.Dir))
+	}
+	return nil
+}
+
+// bury waits for the shim, which may outlast the run by as long as a left-over process writes.
+func (r *Runner) bury(shim *os.Process, script string, p Place) {
+	state, err := shim.Wait()
+	if err != nil || !state.Success() {
+		r.log().Warn("shim ended badly", zap.String("script", script), zap.Stringer("state", state), zap.Error(err))
+	}
+	if r.Container == nil || p.Kind == PlaceNone {
+		return
+	}
+	if err := r.Container.Leave(p); err != nil {
+		r.log().Debug("container not tidied up", zap.String("script", script), zap.Error(err))
+	}
+}
 
 // Attach takes over the run of a folder, whoever started it. ErrNotStarted: nothing ran and nothing will; Start may be
 // called. A run whose shim was lost is no error here: its Result is ErrLost.
-func (r *Runner) Attach(dir string) (*Run, error) { panic("todo") }
+func (r *Runner) Attach(dir string) (*Run, error) {
+	has := func(name string) bool {
+		_, err := os.Lstat(filepath.Join(dir, name))
+		return err == nil
+	}
+	over := func() *Run { return &Run{dir: dir, log: r.log(), released: closed()} }
+	lock, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_RDONLY|syscall.O_NOFOLLOW, 0)
+	if err == nil {
+		defer lock.Close()
+		free, err := tryLock(lock)
+		if err != nil {
+			return nil, err
+		}
+		if !free && !has(resultFile) {
+			r.log().Debug("run adopted", zap.String("path", dir))
+			return r.follow(dir)
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("attach to run: %w", err)
+	}
+	// Looked at after the lock: a shim that let go of it in between has written its result before.
+	if has(resultFile) || has(startedFile) {
+		return over(), nil
+	}
+	return nil, fmt.Errorf("%w: %s", ErrNotStarted, dir)
+}
 
 // Resume attaches to the run in s.Dir, or starts it if it never was.
-func (r *Runner) Resume(ctx context.Context, s Script) (*Run, error) { panic("todo") }
-
-// Check tells beforehand what would keep s from being started: a missing script, an unknown user, a directory in the way.
-// It changes nothing and answers a *Failure or nil.
-func (r *Runner) Check(s Script) error { panic("todo") }
+func (r *Runner) Resume(ctx context.Context, s Script) (*Run, error) {
+	run, err := r.Attach(s.Dir)
+	if errors.Is(err, ErrNotStarted) {
+		return r.Start(ctx, s)
+	}
+	return run, err
+}

@@ -1,0 +1,84 @@
+package hooks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// Cgroup2 is a Container that gives each run a cgroup below Dir, with a leaf for the shim and one for the script, of which only
+// the second is ever killed. Dir is on a cgroup v2 file system, delegated to this process and not inside the cgroup of the
+// agent's own unit, which the service manager ends with the agent.
+type Cgroup2 struct {
+	Dir string
+
+	mu sync.Mutex // keeps sweeping apart from making
+}
+
+var _ Container = (*Cgroup2)(nil)
+
+// cgroupPrefix marks the cgroups that are ours to sweep.
+const cgroupPrefix = "slipway-run-"
+
+// Enter makes the cgroups of a run and moves the shim into its own. It also removes those of earlier runs that are empty by
+// now.
+func (c *Cgroup2) Enter(_ context.Context, name string, shim int) (Place, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sweep()
+	run := filepath.Join(c.Dir, cgroupPrefix+strings.ReplaceAll(name, "/", "_")+"."+strconv.Itoa(shim))
+	p := Place{Kind: PlaceCgroup2, Hook: filepath.Join(run, "hook"), Shim: filepath.Join(run, "shim")}
+	var st unix.Statfs_t
+	if err := unix.Statfs(c.Dir, &st); err != nil {
+		return Place{}, fmt.Errorf("make cgroup for run: %s: %w", c.Dir, err)
+	} else if st.Type != unix.CGROUP2_SUPER_MAGIC {
+		return Place{}, fmt.Errorf("make cgroup for run: %s is not on a cgroup v2 file system", c.Dir)
+	}
+	for _, dir := range []string{run, p.Hook, p.Shim} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return Place{}, errors.Join(fmt.Errorf("make cgroup for run: %w", err), removeCgroup(run))
+		}
+	}
+	if err := os.WriteFile(filepath.Join(p.Shim, "cgroup.procs"), []byte(strconv.Itoa(shim)), 0); err != nil {
+		return Place{}, errors.Join(fmt.Errorf("move shim into its cgroup: %w", err), removeCgroup(run))
+	}
+	return p, nil
+}
+
+// Leave removes the cgroups of a run whose shim has ended. Those in which something still runs stay for a later sweep.
+func (c *Cgroup2) Leave(p Place) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return removeCgroup(filepath.Dir(p.Hook))
+}
+
+func (c *Cgroup2) sweep() {
+	entries, _ := os.ReadDir(c.Dir)
+	for _, e := range entries {
+		if e.IsDir() && strings.HasPrefix(e.Name(), cgroupPrefix) {
+			_ = removeCgroup(filepath.Join(c.Dir, e.Name())) // a busy one stays
+		}
+	}
+}
+
+// removeCgroup removes a cgroup and those below it as far as they are empty.
+func removeCgroup(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			err = errors.Join(err, removeCgroup(filepath.Join(dir, e.Name())))
+		}
+	}
+	return errors.Join(err, unix.Rmdir(dir))
+}

@@ -1,0 +1,294 @@
+package hooks
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// The files of a run folder.
+const (
+	runFile     = "run.json"    // the order, by the starter
+	startedFile = "started"     // made exclusively before the script may begin
+	resultFile  = "result.json" // what became of it
+	lockFile    = "lock"        // locked while the shim works on the run
+	shimErrFile = "shim.err"    // what a shim that broke down had to say
+)
+
+// recordVersion goes up when an older reader would misunderstand a record; an added field is not that.
+const recordVersion = 1
+
+// maxRecord bounds what is read back of a record.
+const maxRecord = 1 << 20
+
+// order is run.json.
+type order struct {
+	Version int `json:"version"`
+	Script
+}
+
+// began is the content of started: which process of which boot had the run.
+type began struct {
+	Version   int       `json:"version"`
+	BootID    string    `json:"boot_id"`
+	PID       int       `json:"pid"`
+	StartTime uint64    `json:"start_time"` // of the process, in clock ticks since boot
+	At        time.Time `json:"at"`
+	Place     Place     `json:"place"`
+}
+
+// outcome is result.json. Kind is empty exactly if the script ended well.
+type outcome struct {
+	Version int           `json:"version"`
+	Script  string        `json:"script"`
+	RunAs   string        `json:"run_as,omitempty"`
+	Kind    string        `json:"kind,omitempty"`
+	Detail  string        `json:"detail,omitempty"`
+	Took    time.Duration `json:"took,omitempty"`
+	Exit    int           `json:"exit"`
+	Signal  string        `json:"signal,omitempty"`
+	Started time.Time     `json:"started,omitzero"`
+	Ended   time.Time     `json:"ended,omitzero"`
+	Tail    string        `json:"tail,omitempty"`
+	Excerpt Excerpt       `json:"excerpt"`
+	Left    []Process     `json:"left,omitempty"`
+	Holders []Holder      `json:"holders,omitempty"`
+	Notes   []string      `json:"notes,omitempty"`
+}
+
+func outcomeOf(r Result) (outcome, error) {
+	o := outcome{
+		Version: recordVersion, Script: r.Script, RunAs: r.RunAs, Exit: r.Exit, Signal: r.Signal, Started: r.Started, Ended: r.Ended,
+		Tail: r.Tail, Excerpt: r.Excerpt, Left: r.Left, Holders: r.Holders, Notes: r.Notes,
+	}
+	if r.Err == nil {
+		return o, nil
+	}
+	f, ok := errors.AsType[*Failure](r.Err)
+	if !ok {
+		return o, fmt.Errorf("record result of script %s: not a failure of a script: %w", r.Script, r.Err)
+	}
+	for _, k := range kinds {
+		if errors.Is(f, k.err) {
+			o.Kind = k.name
+		}
+	}
+	o.Detail, o.Took = f.Detail, f.Took
+	return o, nil
+}
+
+func (o outcome) result() (Result, error) {
+	r := Result{
+		Script: o.Script, RunAs: o.RunAs, Exit: o.Exit, Signal: o.Signal, Started: o.Started, Ended: o.Ended,
+		Tail: o.Tail, Excerpt: o.Excerpt, Left: o.Left, Holders: o.Holders, Notes: o.Notes,
+	}
+	if o.Kind == "" {
+		if o.Exit != 0 || o.Signal != "" {
+			return Result{}, fmt.Errorf("exit code %d and signal %q without a failure", o.Exit, o.Signal)
+		}
+		return r, nil
+	}
+	for _, k := range kinds {
+		if o.Kind == k.name {
+			r.Err = &Failure{Kind: k.err, Script: o.Script, RunAs: o.RunAs, Detail: o.Detail, Took: o.Took}
+			return r, nil
+		}
+	}
+	return Result{}, fmt.Errorf("unknown kind of failure %q", o.Kind)
+}
+
+// versioned is what all records begin with.
+func checkVersion(name string, data []byte) error {
+	var v struct {
+		Version *int `json:"version"`
+	}
+	switch err := json.Unmarshal(data, &v); {
+	case err != nil:
+		return fmt.Errorf("read %s: %w", name, err)
+	case v.Version == nil:
+		return fmt.Errorf("read %s: no version in it", name)
+	case *v.Version != recordVersion:
+		return fmt.Errorf("read %s: version %d, want %d: it was written by another version of this program", name, *v.Version, recordVersion)
+	}
+	return nil
+}
+
+func decodeResult(data []byte) (Result, error) {
+	if err := checkVersion(resultFile, data); err != nil {
+		return Result{}, err
+	}
+	var o outcome
+	if err := json.Unmarshal(data, &o); err != nil {
+		return Result{}, fmt.Errorf("read %s: %w", resultFile, err)
+	}
+	r, err := o.result()
+	if err != nil {
+		return Result{}, fmt.Errorf("read %s: %w", resultFile, err)
+	}
+	return r, nil
+}
+
+func decodeOrder(data []byte) (Script, error) {
+	if err := checkVersion(runFile, data); err != nil {
+		return Script{}, err
+	}
+	var o order
+	if err := json.Unmarshal(data, &o); err != nil {
+		return Script{}, fmt.Errorf("read %s: %w", runFile, err)
+	}
+	return o.Script, nil
+}
+
+func decodeBegan(data []byte) (began, error) {
+	if err := checkVersion(startedFile, data); err != nil {
+		return began{}, err
+	}
+	var b began
+	if err := json.Unmarshal(data, &b); err != nil {
+		return began{}, fmt.Errorf("read %s: %w", startedFile, err)
+	}
+	return b, nil
+}
+
+// readRecord reads a file of a run folder whole.
+func readRecord(dir, name string) ([]byte, error) {
+	f, err := os.OpenFile(filepath.Join(dir, name), os.O_RDONLY|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxRecord+1))
+	if err == nil && len(data) > maxRecord {
+		err = fmt.Errorf("read %s: larger than %d bytes", f.Name(), maxRecord)
+	}
+	return data, err
+}
+
+// writeRecord replaces a file of a run folder: a crash leaves the old one, or the new one whole, or a temporary name that the
+// next write takes over.
+func writeRecord(dir, name string, record any) error {
+	data, err := json.Marshal(record)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	tmp := filepath.Join(dir, "."+name+".tmp")
+	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := writeNew(tmp, data); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, filepath.Join(dir, name)); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+// writeNew makes a file that may not exist yet, and makes it durable.
+func writeNew(path string, data []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(data, '\n'))
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// bootID tells this boot of the host from others; "" where the kernel does not say.
+func bootID() string {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(id))
+}
+
+// brief is what travels to the shim through a pipe, so that it never is on disk, and so that a starter that dies half-way
+// has started nothing: without the end mark the shim does not begin.
+type brief struct {
+	Place  Place    `json:"place"`
+	Redact []string `json:"redact,omitempty"`
+	Notes  []string `json:"notes,omitempty"`
+}
+
+// encodeBrief is one line of JSON, then the variables, each ended by NUL, then an empty one.
+func encodeBrief(b brief, env []string) ([]byte, error) {
+	head, err := json.Marshal(b)
+	if err != nil {
+		return nil, err
+	}
+	buf := bytes.NewBuffer(append(head, '\n'))
+	for _, v := range env {
+		buf.WriteString(v)
+		buf.WriteByte(0)
+	}
+	buf.WriteByte(0)
+	return buf.Bytes(), nil
+}
+
+var errNoBrief = errors.New("starter ended before it had said everything")
+
+func decodeBrief(data []byte) (b brief, env []string, err error) {
+	head, rest, ok := bytes.Cut(data, []byte{'\n'})
+	if !ok {
+		return b, nil, errNoBrief
+	}
+	if err := json.Unmarshal(head, &b); err != nil {
+		return b, nil, fmt.Errorf("read order from starter: %w", err)
+	}
+	for {
+		v, more, ok := bytes.Cut(rest, []byte{0})
+		switch {
+		case !ok:
+			return b, nil, errNoBrief
+		case len(v) == 0:
+			return b, env, nil
+		}
+		env, rest = append(env, string(v)), more
+	}
+}
+
+// tryLock reports whether the lock of an open lock file is free, by taking and leaving it.
+func tryLock(f *os.File) (free bool, err error) {
+	switch err := flock(f, unix.LOCK_SH|unix.LOCK_NB); {
+	case errors.Is(err, unix.EWOULDBLOCK):
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	return true, flock(f, unix.LOCK_UN)
+}
+
+func flock(f *os.File, how int) error {
+	for {
+		err := unix.Flock(int(f.Fd()), how)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, unix.EINTR) {
+			return fmt.Errorf("lock %s: %w", f.Name(), err)
+		}
+	}
+}
