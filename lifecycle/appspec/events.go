@@ -1,6 +1,68 @@
 package appspec
 
-// CheckEvents holds the lifecycle-event check of the Install step. possible are the events of the deployment
-// specification, mapped the events that the agent has a command for. It returns an *Error, or nil. An empty possible means that
-// the specification has no such list, and nothing is checked.
-func CheckEvents(spec *Spec, possible, mapped []string) error { return nil }
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/agext/levenshtein"
+)
+
+// defaultEvents are those that a deployment has without asking for them. Those marked true run scripts.
+var defaultEvents = map[string]bool{
+	"BeforeBlockTraffic": true, "AfterBlockTraffic": true, "ApplicationStop": true, "DownloadBundle": false, "BeforeInstall": true,
+	"Install": false, "AfterInstall": true, "ApplicationStart": true, "ValidateService": true, "BeforeAllowTraffic": true,
+	"AfterAllowTraffic": true,
+}
+
+// CheckEvents holds the lifecycle-event check of the Install step: every event of the file, and every one that the agent
+// maps a command to, has to be possible in this deployment, and a custom event of the deployment has to have a hook in the file.
+// possible are the events of the deployment specification; nil means that it has no such list, and nothing is checked.
+// The error is an *Error.
+func CheckEvents(spec *Spec, possible, mapped []string) error {
+	if len(possible) == 0 {
+		return nil
+	}
+	for _, h := range spec.Hooks {
+		if h.Text && slices.Contains(possible, h.Name) {
+			continue
+		}
+		message := fmt.Sprintf("unknown lifecycle event %s", shown(h.Name))
+		if !h.Text {
+			message = fmt.Sprintf("the event %s is no text in YAML, so no lifecycle event has this name", shown(h.Name))
+		}
+		return &Error{Diagnostic: spec.src.diagnostic("", h.Pos, spec.src.tokenLen(h.Pos), message, nearest(h.Name, possible))}
+	}
+	for _, name := range mapped {
+		if !slices.Contains(possible, name) {
+			return &Error{Diagnostic: spec.src.diagnostic("", Pos{}, 0,
+				fmt.Sprintf("the agent runs the lifecycle event %s, which this deployment does not have", name),
+				"the deployment specification has: "+strings.Join(possible, ", "))}
+		}
+	}
+	for _, name := range possible {
+		if _, ok := defaultEvents[name]; ok || slices.Contains(spec.Events(), name) {
+			continue
+		}
+		return &Error{Diagnostic: spec.src.diagnostic("", Pos{}, 0,
+			fmt.Sprintf("the deployment asks for the lifecycle event %s, which the file does not have", shown(name)), "add it to hooks")}
+	}
+	return nil
+}
+
+// nearest offers the event that was meant if it can be told, else all there are.
+func nearest(name string, events []string) string {
+	best, distance := "", 3
+	for _, e := range events {
+		if len(name) > len(e)+distance {
+			continue // a key may be as long as the file
+		}
+		if d := levenshtein.Distance(strings.ToLower(name), strings.ToLower(e), nil); d < distance {
+			best, distance = e, d
+		}
+	}
+	if best != "" {
+		return "did you mean " + best + "?"
+	}
+	return "this deployment has: " + strings.Join(events, ", ")
+}
