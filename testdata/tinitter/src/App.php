@@ -6,7 +6,7 @@ namespace Tinitter;
 
 use Closure;
 
-/** Routes in the manner of Slim: a method and a pattern such as /posts/{id:[0-9]+} lead to a handler. */
+/** Routes in the manner of Slim: a method and a pattern such as /posts/{id:[0-9]+} lead to a handler. No braces within braces. */
 final class App
 {
     /** @var list<array{string, string, Closure}> method, regular expression, handler */

@@ -32,8 +32,8 @@ final class Site
         ]);
         $this->app = (new App())
             ->get('/', $this->timeline(...))
-            ->get('/u/{name}', $this->timeline(...))
-            ->get('/posts/{id:[0-9]{1,15}}', $this->post(...))
+            ->get('/author', $this->author(...))
+            ->get('/posts/{id:[0-9]+}', $this->post(...))
             ->post('/posts', $this->add(...))
             ->get('/instance', $this->instance(...))
             ->get('/health', $this->health(...));
@@ -79,13 +79,22 @@ final class Site
             ->with('Content-Security-Policy', "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'");
     }
 
-    /** @param array<string, string> $in */
-    private function timeline(Request $request, array $in): Response
+    private function timeline(Request $request): Response
     {
-        $name = $in['name'] ?? null;
         $notice = $request->query('posted') === '1' ? 'Posted.' : '';
 
-        return $this->form($request, Draft::blank($name ?? $request->cookie(self::NAME_COOKIE)), 200, $notice, $name);
+        return $this->form($request, Draft::blank($request->cookie(self::NAME_COOKIE)), 200, $notice);
+    }
+
+    /** The name is a parameter and no part of the path: a name may hold slashes, and be "..". */
+    private function author(Request $request): Response
+    {
+        $name = $request->query('name');
+        if ($name === '' || !mb_check_encoding($name, 'UTF-8')) {
+            throw new HttpError(404, 'There is no such author.');
+        }
+
+        return $this->form($request, Draft::blank(), 200, '', $name);
     }
 
     /** @param array<string, string> $in */

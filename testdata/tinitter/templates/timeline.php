@@ -1,7 +1,7 @@
 <?php
 use Tinitter\Draft;
 
-$here = $name === null ? '/' : '/u/' . rawurlencode($name);
+$here = $name === null ? '/?page=' : '/author?name=' . rawurlencode($name) . '&page=';
 ?>
 <?php if ($notice !== '') { ?>
   <p class="note<?= $alert ? ' bad' : ' good' ?>" role="<?= $alert ? 'alert' : 'status' ?>"><?= $e($notice) ?></p>
@@ -46,13 +46,13 @@ $here = $name === null ? '/' : '/u/' . rawurlencode($name);
 <?php if ($pager->pages > 1) { ?>
   <nav class="pager" aria-label="Pages">
 <?php if ($pager->newer() !== null) { ?>
-    <a rel="prev" href="<?= $e($here . '?page=' . $pager->newer()) ?>">← Newer</a>
+    <a rel="prev" href="<?= $e($here . $pager->newer()) ?>">← Newer</a>
 <?php } else { ?>
     <span></span>
 <?php } ?>
     <span>Page <?= $e($pager->page) ?> of <?= $e($pager->pages) ?></span>
 <?php if ($pager->older() !== null) { ?>
-    <a rel="next" href="<?= $e($here . '?page=' . $pager->older()) ?>">Older →</a>
+    <a rel="next" href="<?= $e($here . $pager->older()) ?>">Older →</a>
 <?php } else { ?>
     <span></span>
 <?php } ?>
