@@ -37,7 +37,9 @@ func Load(o LoadOptions) (*Config, error) {
 	l.files(o)
 	l.environment(o)
 	l.flags(o)
-	l.finish()
+	if len(l.problems) == 0 {
+		l.finish() // judges values together, which needs all of them
+	}
 	if len(l.problems) > 0 {
 		return nil, &InvalidError{l.problems}
 	}
