@@ -39,7 +39,7 @@ func (p Problem) Error() string {
 	return b.String()
 }
 
-// Line gives the problem on one line, for a log.
+// String gives the problem on one line, for a log.
 func (p Problem) String() string {
 	s := p.place() + ": " + p.Message
 	if p.Suggestion != "" {

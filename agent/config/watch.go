@@ -45,16 +45,16 @@ func Watch(ctx context.Context, o LoadOptions, log *zap.Logger) (iter.Seq2[*Conf
 	}
 	w := &watcher{options: o, notify: n, log: log}
 	if err := w.arm(); err != nil {
-		n.Close()
+		w.close()
 		return nil, fmt.Errorf("watch the configuration: %w", err)
 	}
 	// Who never ranges over the sequence must not leak the watcher.
-	context.AfterFunc(ctx, func() { n.Close() })
+	context.AfterFunc(ctx, w.close)
 	w.last, w.lastErr = Load(o)
 	return func(yield func(*Config, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
-		defer n.Close()
+		defer w.close()
 		for range debounce(ctx, w.events(ctx), quiet, patience) {
 			if err := w.arm(); err != nil {
 				log.Warn("configuration folder not watched", zap.Error(err))
@@ -74,6 +74,9 @@ type watcher struct {
 	last    *Config // the last good one
 	lastErr error   // of the last attempt
 }
+
+// close may be called twice; what it could say nobody can act on.
+func (w *watcher) close() { _ = w.notify.Close() }
 
 // load reads the configuration again and says whether that is news.
 func (w *watcher) load() (c *Config, err error, news bool) {

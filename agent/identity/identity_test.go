@@ -3,7 +3,9 @@ package identity
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -262,5 +264,16 @@ func TestMetadata(t *testing.T) {
 		if _, err := none.Metadata(t.Context(), "x"); !errors.Is(err, ErrNoMetadata) {
 			t.Errorf("Metadata() on premises = %v, want ErrNoMetadata", err)
 		}
+	}
+}
+
+func TestMetadataTransport(t *testing.T) {
+	transport, ok := newMetadata("", false).tokens.inner.(*http.Transport)
+	if !ok || transport.Proxy != nil {
+		t.Error("the metadata service may be asked through a proxy (X-63)")
+	}
+	timeout := &url.Error{Op: "Put", URL: "http://169.254.169.254/latest/api/token", Err: &net.OpError{Op: "dial", Net: "tcp", Err: os.ErrDeadlineExceeded}}
+	if got := plain(timeout).Error(); got != "no answer in time: dial tcp: i/o timeout" {
+		t.Errorf("plain() = %q", got)
 	}
 }
