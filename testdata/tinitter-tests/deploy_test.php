@@ -58,7 +58,7 @@ final class Host
     /** @param array<string, string> $more */
     public function must(string $name, array $more = []): string
     {
-        [$status, $output] = $this->script($name, $more);
+        [$status, $output] = $this->script($name, $more + ['TINITTER_WAIT' => '60']);
         Kit::same(0, $status, "$name:\n$output");
 
         return $output;
@@ -226,10 +226,10 @@ test('deploy: the whole chain with an Apache of its own', function (): void {
     $folder = Kit::folder();
     [$status, $command] = Kit::command([__DIR__ . '/private-apache.sh', $folder, $port, $host->tree('htdocs')]);
     Kit::same(0, $status, $command);
-    $host->environment = ['TINITTER_HTTPD' => trim($command), 'TINITTER_URL' => "http://127.0.0.1:$port", 'TINITTER_WAIT' => '10'] + $host->environment;
+    $host->environment = ['TINITTER_HTTPD' => trim($command), 'TINITTER_URL' => "http://127.0.0.1:$port"] + $host->environment;
     Kit::after(static function () use ($command, $folder): void {
         Kit::command(['sh', '-c', 'PATH=$PATH:/usr/sbin; ' . trim($command) . ' -k stop']);
-        for ($i = 0; $i < 200 && file_exists("$folder/httpd.pid"); $i++) {
+        for ($i = 0; $i < 1500 && file_exists("$folder/httpd.pid"); $i++) {
             usleep(20_000);
         }
     });

@@ -180,7 +180,7 @@ final class Kit
             proc_terminate($process);
             proc_close($process);
         });
-        for ($end = microtime(true) + 10; microtime(true) < $end; usleep(20_000)) {
+        for ($end = microtime(true) + 60; microtime(true) < $end; usleep(20_000)) {
             $connection = @stream_socket_client("tcp://$address", $code, $text, 1);
             if ($connection !== false) {
                 fclose($connection);
@@ -203,7 +203,7 @@ final class Kit
         }
         $stream = fopen($url, 'r', false, stream_context_create(['http' => [
             'method' => $method, 'header' => $headers, 'content' => $form === null ? '' : http_build_query($form),
-            'follow_location' => 0, 'ignore_errors' => true, 'timeout' => 10,
+            'follow_location' => 0, 'ignore_errors' => true, 'timeout' => 60,
         ]]));
         $lines = stream_get_meta_data($stream)['wrapper_data'];
         $body = stream_get_contents($stream);

@@ -11,13 +11,13 @@ namespace Tinitter;
 final class Instance
 {
     public const UNKNOWN = 'unknown';
-    private const TIMEOUT = 0.3;
     private const RETRY_SECONDS = 60;
 
     public function __construct(
         private readonly string $endpoint,
         private readonly string $dataDir,
         private readonly string $bootIdFile = '/proc/sys/kernel/random/boot_id',
+        private readonly float $timeout = 0.3, // seconds, for each of the two questions
     ) {
     }
 
@@ -68,7 +68,7 @@ final class Instance
     {
         $context = stream_context_create(['http' => [
             'method' => $method, 'header' => [$header, 'Content-Length: 0', 'Connection: close'],
-            'timeout' => self::TIMEOUT, 'follow_location' => 0, 'ignore_errors' => true,
+            'timeout' => $this->timeout, 'follow_location' => 0, 'ignore_errors' => true,
         ]]);
         $stream = @fopen($this->endpoint . $path, 'r', false, $context);
         if ($stream === false) {
