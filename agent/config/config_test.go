@@ -397,3 +397,12 @@ func TestBytes(t *testing.T) { // V-104
 		}
 	}
 }
+
+func BenchmarkLoad(b *testing.B) {
+	o := LoadOptions{File: "testdata/everything.yml", Environ: os.Environ()}
+	for b.Loop() {
+		if _, err := Load(o); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
