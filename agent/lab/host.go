@@ -72,7 +72,9 @@ func nameOf(id string) string {
 }
 
 // isInstance tells an EC2 identifier from that of a registered machine.
-func isInstance(id string) bool { return strings.Contains(id, ":instance/") || strings.HasPrefix(id, "i-") }
+func isInstance(id string) bool {
+	return strings.Contains(id, ":instance/") || strings.HasPrefix(id, "i-")
+}
 
 // partition is the ARN partition of a region.
 func partition(region string) string {
