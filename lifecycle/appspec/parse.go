@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
-
-	"go.yaml.in/yaml/v4"
 )
 
 // Parse reads an appspec file for a Linux host. name is used in messages only. The Spec is nil if and only if Err of the
@@ -159,7 +157,7 @@ func (c *checker) wantText(values ...named) error {
 		}
 		what := describe(n.value)
 		suggestion := "write a text"
-		if n.value.node != nil && n.value.node.Kind == yaml.ScalarNode {
+		if n.value.node != nil && n.value.node.Kind == ScalarNode {
 			suggestion = fmt.Sprintf("put it in quotes if it is meant: \"%s\"", n.value.node.Value)
 		}
 		d := c.src.diagnostic("", n.value.pos(), c.length(n.value), fmt.Sprintf("%s is %s; it has to be text", n.name, what), suggestion)
@@ -203,7 +201,7 @@ func (v *value) pos() Pos {
 	if v == nil || v.node == nil {
 		return Pos{}
 	}
-	return at(v.node)
+	return v.node.Start
 }
 
 // orElse is v if it stands somewhere, else the value that should hold it.

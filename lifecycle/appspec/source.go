@@ -140,23 +140,3 @@ func quotedLen(s string) int {
 	}
 	return len(s)
 }
-
-// cursor turns places into offsets. Asked for places in the order of the text it walks each line once; a line may be the whole
-// file, so that starting over for every place would be quadratic.
-type cursor struct {
-	src    *source
-	at     Pos
-	offset int
-}
-
-func (c *cursor) seek(p Pos) int {
-	if p.Line != c.at.Line || p.Col < c.at.Col {
-		c.at, c.offset = Pos{p.Line, 1}, c.src.lineStart(p.Line)
-	}
-	for c.at.Col < p.Col && c.offset < len(c.src.text) {
-		_, size := utf8.DecodeRuneInString(c.src.text[c.offset:])
-		c.offset += size
-		c.at.Col++
-	}
-	return c.offset
-}

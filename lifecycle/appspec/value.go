@@ -6,8 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
-
-	"go.yaml.in/yaml/v4"
 )
 
 // kind is what a value is once YAML 1.1 has been applied to it.
@@ -27,7 +25,7 @@ const (
 // value is one node of the file under the reference's reading.
 type value struct {
 	kind kind
-	node *yaml.Node // nil for a value that does not stand in the file by itself
+	node *Node // nil for a value that does not stand in the file by itself
 	// text is the content of text and symbol; for every other scalar it is what the file has.
 	text    string
 	truth   bool
