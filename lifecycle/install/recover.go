@@ -1,0 +1,200 @@
+package install
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"os"
+	"path/filepath"
+
+	"go.uber.org/zap"
+)
+
+// Outcome is what became of an installation that a crash had cut short.
+type Outcome string
+
+// The outcomes.
+const (
+	RolledBack Outcome = "rolled back" // the tree is as it was before the installation
+	Completed  Outcome = "completed"   // the tree is the new revision
+)
+
+// Recovered is an installation that was finished or undone after a crash.
+type Recovered struct {
+	Group, Deployment string
+	Outcome           Outcome
+	Err               error // rolled back: why it could not be finished, if it was committed; completed: what could not be tidied up
+}
+
+// Recover finishes or undoes every installation under the deployment root that a crash or a loss of power has cut short.
+// Call it once before the first Make. One that can neither be finished nor undone is in the error, and blocks its group
+// until a later call succeeds; the others are dealt with all the same. Calling it again does no harm.
+func Recover(ctx context.Context, root string) ([]Recovered, error) {
+	if !isDir(stateDir(root)) {
+		return nil, nil
+	}
+	unlock, err := lock(ctx, root)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	entries, err := os.ReadDir(stateDir(root))
+	if err != nil {
+		return nil, fmt.Errorf("look for unfinished installations: %w", err)
+	}
+	var all []Recovered
+	var errs error
+	for _, e := range entries {
+		if !journalFile(e.Name()) {
+			continue
+		}
+		name := filepath.Join(stateDir(root), e.Name())
+		r, err := recoverOne(ctx, root, name, nil)
+		if err != nil {
+			errs = errors.Join(errs, fmt.Errorf("recover the installation of %s: %w", name, err))
+			continue
+		}
+		if r != nil {
+			all = append(all, *r)
+		}
+	}
+	return all, errs
+}
+
+// recoverOne deals with one journal; nil if it was of no consequence. setUp, if any, is called with the transaction first.
+func recoverOne(ctx context.Context, root, name string, setUp func(*transaction)) (*Recovered, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	h, t, state, err := readJournal(f)
+	f.Close()
+	if errors.Is(err, errTorn) {
+		return nil, os.Remove(name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if setUp != nil {
+		setUp(t)
+	}
+	r := &Recovered{Group: h.Group, Deployment: h.Deployment, Outcome: RolledBack}
+	if state == stateStaging {
+		return r, finishUndone(t, name)
+	}
+	j, err := appendJournal(name)
+	if err != nil {
+		return nil, err
+	}
+	defer j.close()
+	if state == stateCommitted {
+		if r.Err = t.forward(ctx); r.Err == nil {
+			r.Err = t.syncDirs()
+		}
+		if r.Err == nil {
+			err := j.seal(opDone)
+			if err != nil {
+				return nil, err
+			}
+			state = stateDone
+		} else if err := j.seal(opUndo); err != nil {
+			return nil, errors.Join(r.Err, err)
+		}
+	}
+	if state == stateDone {
+		r.Outcome = Completed
+		left, err := finishDone(ctx, t, name, root, h.Group, zap.NewNop())
+		r.Err = errors.Join(left...)
+		return r, err
+	}
+	if err := t.backward(); err != nil {
+		return nil, errors.Join(r.Err, err)
+	}
+	return r, finishUndone(t, name)
+}
+
+// finishUndone removes what was staged, and then the journal.
+func finishUndone(t *transaction, name string) error {
+	if errs := t.sweep(false); errs != nil {
+		return errors.Join(errs...)
+	}
+	if err := t.syncDirs(); err != nil {
+		return err
+	}
+	if err := t.at("undone"); err != nil {
+		return err
+	}
+	if err := os.Remove(name); err != nil {
+		return fmt.Errorf("remove the journal of an installation that was undone: %w", err)
+	}
+	return syncDir(filepath.Dir(name), 0)
+}
+
+// finishDone removes what the new revision has taken the place of, and keeps the journal as the group's manifest. What cannot
+// be removed stays under its hidden name and is in left; it is not tried again, since nothing would be different then.
+func finishDone(ctx context.Context, t *transaction, name, root, group string, log *zap.Logger) (left []error, err error) {
+	left = append(t.sweep(true), t.removeDirs()...)
+	removeRules(ctx, t.labels, log)
+	if err := t.at("tidied"); err != nil {
+		return left, err
+	}
+	if err := t.syncDirs(); err != nil {
+		left = append(left, err)
+	}
+	manifest := filepath.Join(stateDir(root), group+manifestSuffix)
+	if err := os.Rename(name, manifest); err != nil {
+		return left, fmt.Errorf("keep the journal as the group's manifest: %w", err)
+	}
+	return left, syncDir(filepath.Dir(manifest), 0)
+}
+
+// Committed says which deployment's installation was the last of the group to be completed, if there was one. It is of use
+// after a crash that came between an installation's end and the caller's record of it; call Recover first.
+func Committed(root, group string) (deployment string, ok bool) {
+	h, err := readHeader(filepath.Join(stateDir(root), group+manifestSuffix))
+	if err != nil || h.Group != group {
+		return "", false
+	}
+	return h.Deployment, true
+}
+
+func readHeader(name string) (journalHeader, error) {
+	var h journalHeader
+	f, err := os.Open(name)
+	if err != nil {
+		return h, err
+	}
+	defer f.Close()
+	line, err := bufio.NewReader(f).ReadBytes('\n')
+	if err != nil {
+		return h, err
+	}
+	return h, json.Unmarshal(line, &h)
+}
+
+// journals yields the journals under a deployment root with their headers, those without a whole header left out.
+func journals(root string) iter.Seq2[string, journalHeader] {
+	return func(yield func(string, journalHeader) bool) {
+		entries, err := os.ReadDir(stateDir(root))
+		if err != nil {
+			return
+		}
+		for _, e := range entries {
+			if !journalFile(e.Name()) {
+				continue
+			}
+			name := filepath.Join(stateDir(root), e.Name())
+			if h, err := readHeader(name); err == nil && !yield(name, h) {
+				return
+			}
+		}
+	}
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}

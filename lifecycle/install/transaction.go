@@ -1,0 +1,385 @@
+package install
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// stepKind says what a step does to a name.
+type stepKind uint8
+
+const (
+	stepAdd   stepKind = iota + 1 // the staged object gets its name
+	stepSwap                      // the staged object and what has its name change places
+	stepHide                      // what has the name gets a hidden one
+	stepReset                     // a directory gets a new mode, owner and lists
+)
+
+var stepNames = [...]string{stepAdd: "add", stepSwap: "swap", stepHide: "hide", stepReset: "reset"}
+
+// step is one change of the visible tree. Each can be done again and be undone, whatever state a crash has left it in.
+type step struct {
+	name string
+	ino  uint64 // of the staged object; for hide, of what goes
+	n    uint32 // of the hidden name; for reset, index into resets
+	dir  int32  // index into dirs
+	kind stepKind
+	over bool // a directory may stand where the staged file is to be
+}
+
+// liveDir is a directory in which names are changed.
+type liveDir struct {
+	path string
+	ino  uint64
+}
+
+// rmdir is a directory that goes in the end.
+type rmdir struct {
+	name string
+	ino  uint64
+	dir  int32
+}
+
+// reset is a directory's attributes before and after.
+type reset struct{ old, new status }
+
+// transaction is what a commit does: made from a plan after staging, or read from a journal.
+type transaction struct {
+	tx     string
+	dirs   []liveDir
+	steps  []step
+	resets []reset
+	rmdirs []rmdir
+	labels []string
+
+	moves moves
+	fds   fdCache
+	probe func(point string) error
+}
+
+func newTransaction(tx string) *transaction {
+	t := &transaction{tx: tx}
+	t.fds.open = func(id dirID) (int, error) { return openLive(t.dirs[id].path, t.dirs[id].ino) }
+	return t
+}
+
+const hiddenPrefix = ".slipway-"
+
+// hidden is the n-th hidden name of the transaction: no suffix of the original, so that nothing serves or includes it.
+func (t *transaction) hidden(n uint32) string {
+	return hiddenPrefix + t.tx + "-" + strconv.FormatUint(uint64(n), 10)
+}
+
+func (t *transaction) aside(n uint32) string { return t.hidden(n) + "o" }
+
+func (t *transaction) at(point string) error {
+	if t.probe == nil {
+		return nil
+	}
+	return t.probe(point)
+}
+
+// take enters a journal record; false if it is none that belongs there.
+func (t *transaction) take(r *record) bool {
+	if r.Op == opDir {
+		t.dirs = append(t.dirs, liveDir{r.path(), r.Ino})
+		return strings.HasPrefix(r.path(), "/")
+	}
+	if r.Op == opUnlabel {
+		t.labels = append(t.labels, r.path())
+		return true
+	}
+	if r.Dir < 0 || int(r.Dir) >= len(t.dirs) {
+		return false
+	}
+	name := r.name()
+	if r.Op == stepNames[stepReset] {
+		if r.Old == nil || r.New == nil {
+			return false
+		}
+		t.resets = append(t.resets, reset{*r.Old, *r.New})
+		t.steps = append(t.steps, step{kind: stepReset, dir: r.Dir, n: uint32(len(t.resets) - 1)})
+		return true
+	}
+	if name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\x00") {
+		return false
+	}
+	switch r.Op {
+	case opRmdir:
+		t.rmdirs = append(t.rmdirs, rmdir{name, r.Ino, r.Dir})
+		return true
+	case stepNames[stepAdd], stepNames[stepSwap], stepNames[stepHide]:
+		s := step{name: name, ino: r.Ino, n: r.N, dir: r.Dir, over: r.Over}
+		for kind, text := range stepNames {
+			if text == r.Op {
+				s.kind = stepKind(kind)
+			}
+		}
+		t.steps = append(t.steps, s)
+		return true
+	}
+	return false
+}
+
+// forward makes the new tree the visible one. It may be called again after a crash at any point of it.
+func (t *transaction) forward(ctx context.Context) error {
+	defer t.fds.close()
+	for i := range t.steps {
+		if err := t.at("step"); err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		if err := t.do(&t.steps[i]); err != nil {
+			return t.explain(&t.steps[i], err)
+		}
+	}
+	return t.at("steps done")
+}
+
+func (t *transaction) explain(s *step, err error) error {
+	path := join(t.dirs[s.dir].path, s.name)
+	what := map[stepKind]string{stepAdd: "put %s in place", stepSwap: "replace %s", stepHide: "remove %s", stepReset: "reset directory %s"}[s.kind]
+	switch {
+	case errors.Is(err, unix.EEXIST):
+		err = fmt.Errorf("something was put there since the installation was planned: %w", err)
+	case errors.Is(err, unix.EPERM):
+		err = fmt.Errorf("%w (is it or its directory immutable? see lsattr)", err)
+	}
+	return fmt.Errorf(what+": %w", path, err)
+}
+
+// errDirectory means that a directory has appeared where a file was.
+var errDirectory = errors.New("it has become a directory since the installation was planned")
+
+func (t *transaction) do(s *step) error {
+	fd, err := t.fds.get(dirID(s.dir))
+	if err != nil {
+		return err
+	}
+	hidden := t.hidden(s.n)
+	var st unix.Stat_t
+	switch s.kind {
+	case stepReset:
+		return t.resets[s.n].new.apply(fd)
+	case stepAdd:
+		return t.add(fd, hidden, s)
+	case stepSwap:
+		switch err := lstatAt(fd, s.name, &st); {
+		case err == unix.ENOENT:
+			return t.add(fd, hidden, s)
+		case err != nil:
+			return err
+		case st.Ino == s.ino:
+			return nil // done before the crash
+		case st.Mode&unix.S_IFMT == unix.S_IFDIR && !s.over:
+			return errDirectory
+		}
+		return t.moves.swap(fd, hidden, s.name, t.aside(s.n))
+	}
+	switch err := lstatAt(fd, s.name, &st); {
+	case err == unix.ENOENT:
+		return nil // gone already, which is what is wanted (I-41)
+	case err != nil:
+		return err
+	case st.Mode&unix.S_IFMT == unix.S_IFDIR:
+		return nil // not what the previous revision has put there: it stays
+	}
+	err = t.moves.add(fd, s.name, hidden)
+	if err == unix.EEXIST && t.is(fd, hidden, st.Ino) {
+		return unix.Unlinkat(fd, s.name, 0)
+	}
+	return err
+}
+
+// add gives the staged object its name. After a crash it may have it, or both names.
+func (t *transaction) add(fd int, hidden string, s *step) error {
+	switch err := t.moves.add(fd, hidden, s.name); {
+	case err == unix.ENOENT && t.is(fd, s.name, s.ino):
+		return nil
+	case err == unix.EEXIST && t.is(fd, s.name, s.ino):
+		return unix.Unlinkat(fd, hidden, 0)
+	default:
+		return err
+	}
+}
+
+// is reports whether a name is that of the object with the given inode number.
+func (t *transaction) is(fd int, name string, ino uint64) bool {
+	var st unix.Stat_t
+	return lstatAt(fd, name, &st) == nil && st.Ino == ino
+}
+
+// backward makes the old tree the visible one again, from any point of forward. It goes on after an error and returns all.
+func (t *transaction) backward() error {
+	defer t.fds.close()
+	var all error
+	for i := len(t.steps) - 1; i >= 0; i-- {
+		s := &t.steps[i]
+		err := t.at("undo step")
+		if err == nil {
+			err = t.undo(s)
+		}
+		if err != nil {
+			all = errors.Join(all, fmt.Errorf("undo: %w", t.explain(s, err)))
+		}
+	}
+	return all
+}
+
+func (t *transaction) undo(s *step) error {
+	fd, err := t.fds.get(dirID(s.dir))
+	if err != nil {
+		return err
+	}
+	hidden := t.hidden(s.n)
+	switch s.kind {
+	case stepReset:
+		return t.resets[s.n].old.apply(fd)
+	case stepAdd:
+		return t.undoAdd(fd, hidden, s)
+	case stepSwap:
+		return t.undoSwap(fd, hidden, s)
+	}
+	var st unix.Stat_t
+	switch err := lstatAt(fd, hidden, &st); {
+	case err == unix.ENOENT:
+		return nil // it never went
+	case err != nil:
+		return err
+	}
+	err = t.moves.add(fd, hidden, s.name)
+	if err == unix.EEXIST && t.is(fd, s.name, st.Ino) {
+		return unix.Unlinkat(fd, hidden, 0)
+	}
+	return err
+}
+
+func (t *transaction) undoAdd(fd int, hidden string, s *step) error {
+	if !t.is(fd, s.name, s.ino) {
+		return nil
+	}
+	err := t.moves.add(fd, s.name, hidden)
+	if err == unix.EEXIST && t.is(fd, hidden, s.ino) {
+		return unix.Unlinkat(fd, s.name, 0)
+	}
+	return err
+}
+
+// undoSwap looks where the old object is: under the hidden name if that is not the staged object's, or aside.
+func (t *transaction) undoSwap(fd int, hidden string, s *step) error {
+	aside := t.aside(s.n)
+	var h, a, st unix.Stat_t
+	hErr, aErr := lstatAt(fd, hidden, &h), lstatAt(fd, aside, &a)
+	switch {
+	case aErr == nil && hErr == nil: // not exchanged yet
+		if lstatAt(fd, s.name, &st) == unix.ENOENT {
+			return t.moves.add(fd, aside, s.name)
+		}
+		return unix.Unlinkat(fd, aside, 0)
+	case aErr == nil:
+		if err := unix.Renameat(fd, s.name, fd, hidden); err != nil && err != unix.ENOENT {
+			return err
+		}
+		return t.moves.add(fd, aside, s.name)
+	case hErr == unix.ENOENT: // there was nothing to exchange it with
+		return t.undoAdd(fd, hidden, s)
+	case hErr != nil:
+		return hErr
+	case h.Ino == s.ino:
+		return nil // not exchanged yet
+	}
+	if lstatAt(fd, s.name, &st) == unix.ENOENT {
+		return t.moves.add(fd, hidden, s.name)
+	}
+	return t.moves.swap(fd, hidden, s.name, aside)
+}
+
+// sweep removes what is left under hidden names: the old objects after done (then what is in an old directory goes only if it
+// is of ours), the staged ones after an undo. It returns what it could not remove.
+func (t *transaction) sweep(done bool) []error {
+	prefix := hiddenPrefix + t.tx + "-"
+	var mayGo func(string, bool) bool
+	if done {
+		mayGo = func(name string, dir bool) bool { return dir || strings.HasPrefix(name, prefix) }
+	}
+	var all []error
+	for _, d := range t.dirs {
+		fd, err := openLive(d.path, d.ino)
+		if err != nil {
+			if !vanished(err) {
+				all = append(all, fmt.Errorf("tidy up: %w", err))
+			}
+			continue
+		}
+		for {
+			var names []string
+			err := eachEntry(fd, func(name []byte, _ uint8) bool {
+				if len(name) > len(prefix) && string(name[:len(prefix)]) == prefix {
+					names = append(names, string(name))
+				}
+				return len(names) < 8192
+			})
+			removed := 0
+			for _, name := range names {
+				if at := t.at("sweep"); at != nil {
+					err = at
+					break
+				}
+				if e := removeTree(fd, name, mayGo); e != nil {
+					err = fmt.Errorf("%s: %w", join(d.path, name), e)
+					continue
+				}
+				removed++
+			}
+			if err != nil {
+				all = append(all, fmt.Errorf("tidy up: %w", err))
+			}
+			if len(names) < 8192 || removed == 0 {
+				break
+			}
+		}
+		unix.Close(fd)
+	}
+	return all
+}
+
+// vanished reports that a directory is no longer there, or no longer the one.
+func vanished(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) || errors.Is(err, errMoved)
+}
+
+// removeDirs removes the directories of the previous revision that are empty now (I-41), children first.
+func (t *transaction) removeDirs() []error {
+	defer t.fds.close()
+	var all []error
+	for _, r := range t.rmdirs {
+		if err := t.at("rmdir"); err != nil {
+			return append(all, err)
+		}
+		fd, err := t.fds.get(dirID(r.dir))
+		if err != nil {
+			if !vanished(err) {
+				all = append(all, fmt.Errorf("tidy up: %w", err))
+			}
+			continue
+		}
+		var st unix.Stat_t
+		if lstatAt(fd, r.name, &st) != nil || st.Ino != r.ino || st.Mode&unix.S_IFMT != unix.S_IFDIR {
+			continue
+		}
+		switch err := unix.Unlinkat(fd, r.name, unix.AT_REMOVEDIR); err {
+		case nil, unix.ENOENT, unix.ENOTEMPTY, unix.EEXIST:
+		default:
+			all = append(all, fmt.Errorf("tidy up: remove %s: %w", join(t.dirs[r.dir].path, r.name), err))
+		}
+	}
+	return all
+}
