@@ -99,9 +99,9 @@ func copyLocal(ctx context.Context, name string, to *os.File) (Object, error) {
 	if err := room(to, info.Size()); err != nil {
 		return Object{}, err
 	}
-	n, err := io.Copy(to, &interruptible{ctx: ctx, r: from})
-	if err != nil {
+	if err := copyFile(ctx, to, from); err != nil {
 		return Object{}, fmt.Errorf("copy %s: %w", name, outOfSpace(err, to.Name()))
 	}
-	return Object{Bytes: n}, nil
+	n, err := to.Seek(0, io.SeekCurrent)
+	return Object{Bytes: n}, err
 }
