@@ -61,7 +61,7 @@ func (c *checker) script(entry *value) (_ Script, ok bool) {
 	location, runas, sudo := entry.get("location"), entry.get("runas"), entry.get("sudo")
 	s := Script{
 		Sudo: !sudo.isFalse(),
-		Pos:  entry.pos(), LocationPos: location.pos(), TimeoutPos: entry.get("timeout").pos(), RunAsPos: runas.pos(), SudoPos: sudo.pos(),
+		Pos:  entry.pos(), LocationPos: given(location), TimeoutPos: given(entry.get("timeout")), RunAsPos: given(runas), SudoPos: given(sudo),
 	}
 	if !location.isNull() {
 		s.Location = trim(location.String())

@@ -138,7 +138,7 @@ func (c *checker) file(path string, entry *value) {
 	c.spec.Files = append(c.spec.Files, File{
 		Source: source.String(), Destination: destination.String(),
 		Defect: c.wantText(named{"source", source}, named{"destination", destination}),
-		Pos:    entry.pos(), SourcePos: source.pos(), DestinationPos: destination.pos(),
+		Pos:    entry.pos(), SourcePos: given(source), DestinationPos: given(destination),
 	})
 }
 
@@ -160,10 +160,13 @@ func (c *checker) wantText(values ...named) error {
 		if n.value.node != nil && n.value.node.Kind == ScalarNode {
 			suggestion = fmt.Sprintf("put it in quotes if it is meant: \"%s\"", n.value.node.Value)
 		}
-		d := c.src.diagnostic("", n.value.pos(), c.length(n.value), fmt.Sprintf("%s is %s; it has to be text", n.name, what), suggestion)
-		return &Error{Diagnostic: d}
+		return c.defect(n.value, fmt.Sprintf("%s is %s; it has to be text", n.name, what), suggestion)
 	}
 	return nil
+}
+
+func (c *checker) defect(v *value, message, suggestion string) error {
+	return &Error{Diagnostic: c.src.diagnostic("", v.pos(), c.length(v), message, suggestion)}
 }
 
 // refuse notes what is wrong with a value.
@@ -202,6 +205,14 @@ func (v *value) pos() Pos {
 		return Pos{}
 	}
 	return v.node.Start
+}
+
+// given is where a value stands, the zero Pos for one that is missing or null.
+func given(v *value) Pos {
+	if v.isNull() {
+		return Pos{}
+	}
+	return v.pos()
 }
 
 // orElse is v if it stands somewhere, else the value that should hold it.

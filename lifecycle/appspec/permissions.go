@@ -27,7 +27,7 @@ func (c *checker) permission(path string, entry *value) {
 		return
 	}
 	object := entry.get("object")
-	p := Permission{Pos: entry.pos(), ObjectPos: object.pos()}
+	p := Permission{Pos: entry.pos(), ObjectPos: given(object)}
 	if !object.isNull() {
 		p.Object = trim(object.String())
 	}
@@ -41,13 +41,13 @@ func (c *checker) permission(path string, entry *value) {
 	}
 	c.unknown(path, entry, permissionKeys)
 	pattern, owner, group := entry.get("pattern"), entry.get("owner"), entry.get("group")
-	p.Pattern, p.PatternPos = "**", pattern.pos()
+	p.Pattern, p.PatternPos = "**", given(pattern)
 	if !pattern.isFalse() {
 		p.Pattern = pattern.String()
 	}
 	excepts := c.except(&p, entry.get("except"))
 	c.types(&p, entry.get("type"))
-	p.Owner, p.OwnerPos, p.Group, p.GroupPos = owner.orEmpty(), owner.pos(), group.orEmpty(), group.pos()
+	p.Owner, p.OwnerPos, p.Group, p.GroupPos = owner.orEmpty(), given(owner), group.orEmpty(), given(group)
 	c.mode(&p, entry.get("mode"))
 	c.acls(&p, entry.get("acls"))
 	contexts := c.context(path, &p, entry.get("context"))
@@ -56,6 +56,11 @@ func (c *checker) permission(path string, entry *value) {
 		wanted = append(wanted, named{"pattern", pattern})
 	}
 	p.Defect = c.wantText(slices.Concat(wanted, excepts, contexts)...)
+	for _, n := range wanted[:2] {
+		if p.Defect == nil && n.value.isText() && n.value.text == "" {
+			p.Defect = c.defect(n.value, n.name+" is empty, and nobody has this name", "write a name, or remove the key")
+		}
+	}
 	c.spec.Permissions = append(c.spec.Permissions, p)
 }
 
@@ -68,7 +73,7 @@ func (v *value) orEmpty() string {
 
 // except reads a list of patterns and gives its members, which have to be text by the time they are matched.
 func (c *checker) except(p *Permission, v *value) (members []named) {
-	p.ExceptPos = v.pos()
+	p.ExceptPos = given(v)
 	if v.isFalse() {
 		return nil
 	}
@@ -88,7 +93,7 @@ func (c *checker) except(p *Permission, v *value) (members []named) {
 }
 
 func (c *checker) types(p *Permission, v *value) {
-	p.TypesPos = v.pos()
+	p.TypesPos = given(v)
 	if v.isFalse() {
 		p.Types = []string{"file", "directory"}
 		return
@@ -111,7 +116,7 @@ func (c *checker) types(p *Permission, v *value) {
 // mode reads octal digits. A plain number with a leading zero is the octal number that it looks like, where the reference
 // takes 0644 for 420 and refuses 0755.
 func (c *checker) mode(p *Permission, v *value) {
-	p.ModePos = v.pos()
+	p.ModePos = given(v)
 	if v.isNull() {
 		return
 	}
@@ -133,7 +138,7 @@ func (c *checker) mode(p *Permission, v *value) {
 }
 
 func (c *checker) acls(p *Permission, v *value) {
-	p.ACLsPos = v.pos()
+	p.ACLsPos = given(v)
 	if v.isNull() {
 		return
 	}
@@ -158,7 +163,7 @@ func (c *checker) acls(p *Permission, v *value) {
 }
 
 func (c *checker) context(path string, p *Permission, v *value) (members []named) {
-	p.ContextPos = v.pos()
+	p.ContextPos = given(v)
 	if v.isNull() {
 		return nil
 	}

@@ -6,7 +6,7 @@ import (
 )
 
 // Pos is a place in the appspec file. Lines and columns count from 1; a column counts characters, not bytes. The zero Pos means
-// that there is no place to point at, as in an empty file.
+// that there is no place to point at: an empty file, a value that is not given or null.
 type Pos struct {
 	Line, Col int
 }
@@ -83,7 +83,7 @@ type Permission struct {
 	Except  []string
 	// Types holds "file" and "directory", both unless given. An empty list selects nothing.
 	Types []string
-	// Owner and Group are empty when not given.
+	// Owner and Group are empty when not given. An empty text that is given is a Defect.
 	Owner, Group string
 	// Mode is three or four octal digits, kept as text because it is written so into the install plan. ModeSet is false, and Mode
 	// empty, when not given.

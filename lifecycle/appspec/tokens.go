@@ -1,6 +1,9 @@
 package appspec
 
-import "strings"
+import (
+	"regexp"
+	"strings"
+)
 
 // fetch adds the next token to the queue, and before it those that it implies.
 func (s *scanner) fetch() error {
@@ -326,6 +329,9 @@ func unhex(c byte) byte {
 	}
 }
 
+// versionForm is a YAML version.
+var versionForm = regexp.MustCompile(`^[0-9]{1,9}\.[0-9]{1,9}`)
+
 // fetchDirective adds %YAML or %TAG; there are no others.
 func (s *scanner) fetchDirective() error {
 	s.closeBlocks(-1)
@@ -347,11 +353,13 @@ func (s *scanner) fetchDirective() error {
 	switch name {
 	case "YAML":
 		t.kind = versionDirective
-		from := s.at.offset
-		for c := s.char(0); c == '.' || c >= '0' && c <= '9'; c = s.char(0) {
-			s.skip(1)
+		if t.value = versionForm.FindString(s.rest()); t.value == "" {
+			return malformed
 		}
-		t.value = s.text[from:s.at.offset]
+		s.skip(len(t.value))
+		if !s.gap(0) {
+			return malformed
+		}
 	case "TAG":
 		t.kind = tagDirective
 		if s.char(0) != '!' {
