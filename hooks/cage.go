@@ -41,18 +41,19 @@ func (c *cage) start(fork func(*syscall.SysProcAttr) (int, error)) (pid int, not
 		}
 	}
 	// Linux before 5.7 cannot start a process in a cgroup: go there, start it, come back.
-	moved := err
-	if err := c.move(c.place.Hook); err == nil {
-		defer func() { _ = c.move(c.place.Shim) }()
-		moved = nil
+	if c.move(c.place.Hook) == nil {
+		err = nil
 	}
-	if moved != nil {
-		note = "the script has no cgroup of its own: " + moved.Error()
-		c.place = Place{}
-	}
-	pid, err = fork(&syscall.SysProcAttr{Setsid: true})
+	pid, forkErr := fork(&syscall.SysProcAttr{Setsid: true})
 	c.group = pid
-	return pid, note, err
+	if err == nil {
+		err = c.move(c.place.Shim)
+	}
+	if err != nil {
+		note = "the script has no cgroup of its own: " + err.Error()
+		c.place = Place{} // above all not one that the shim would be killed with
+	}
+	return pid, note, forkErr
 }
 
 func (c *cage) move(to string) error {
@@ -124,7 +125,7 @@ const killRound = 5 * time.Millisecond
 // an uninterruptible wait or, without root, those of others.
 func (c *cage) kill(until time.Time) []proc {
 	for {
-		if c.place.Kind == PlaceCgroup2 {
+		if c.place.Kind == PlaceCgroup2 { // Linux 5.14: all of them at one instant
 			_ = os.WriteFile(filepath.Join(c.place.Hook, "cgroup.kill"), []byte("1"), 0)
 		}
 		left := c.freeze(until)

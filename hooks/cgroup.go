@@ -57,16 +57,25 @@ func (c *Cgroup2) Enter(_ context.Context, name string, shim int) (Place, error)
 func (c *Cgroup2) Leave(p Place) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return removeCgroup(filepath.Dir(p.Hook))
+	return removeRun(filepath.Dir(p.Hook))
 }
 
 func (c *Cgroup2) sweep() {
 	entries, _ := os.ReadDir(c.Dir)
 	for _, e := range entries {
 		if e.IsDir() && strings.HasPrefix(e.Name(), cgroupPrefix) {
-			_ = removeCgroup(filepath.Join(c.Dir, e.Name())) // a busy one stays
+			_ = removeRun(filepath.Join(c.Dir, e.Name())) // a busy one stays
 		}
 	}
+}
+
+// removeRun removes the cgroups of a run: that of the shim first, for as long as that is there the script's may be needed,
+// empty or not.
+func removeRun(run string) error {
+	if err := removeCgroup(filepath.Join(run, "shim")); err != nil {
+		return err
+	}
+	return removeCgroup(run)
 }
 
 // removeCgroup removes a cgroup and those below it as far as they are empty.

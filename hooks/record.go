@@ -21,8 +21,7 @@ const (
 	runFile     = "run.json"    // the order, by the starter
 	startedFile = "started"     // made exclusively before the script may begin
 	resultFile  = "result.json" // what became of it
-	lockFile    = "lock"        // locked while the shim works on the run
-	shimErrFile = "shim.err"    // what a shim that broke down had to say
+	lockFile    = "lock"        // locked while the shim works on the run; holds what a shim that broke down had to say
 )
 
 // recordVersion goes up when an older reader would misunderstand a record; an added field is not that.

@@ -56,27 +56,48 @@ func (s Script) occupy() (*os.File, error) {
 	if err := os.Chmod(s.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	lock, err := os.OpenFile(filepath.Join(s.Dir, lockFile), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
+	lock, err := os.OpenFile(filepath.Join(s.Dir, lockFile), os.O_RDWR|os.O_APPEND|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	err = flock(lock, unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		err = fmt.Errorf("%w: %s", ErrStarted, s.Dir)
-	}
-	for _, name := range []string{startedFile, resultFile} {
-		if _, missing := os.Lstat(filepath.Join(s.Dir, name)); err == nil && !errors.Is(missing, fs.ErrNotExist) {
-			err = fmt.Errorf("%w: %s", ErrStarted, filepath.Join(s.Dir, name))
-		}
-	}
-	if err == nil {
-		err = writeRecord(s.Dir, runFile, order{Version: recordVersion, Script: s})
-	}
+	err = s.claim(lock)
 	if err != nil {
 		lock.Close()
 		return nil, err
 	}
 	return lock, nil
+}
+
+// claimTime is for a lock that is free but not seen so yet: a process that is being started elsewhere in this program has all
+// descriptors for the moment until it executes its own program, and with them a lock that was left.
+const claimTime = 500 * time.Millisecond
+
+// claim takes the lock of a run that has not begun.
+func (s Script) claim(lock *os.File) error {
+	for tried := time.Now(); ; time.Sleep(claimTime / 100) {
+		if err := s.unused(); err != nil {
+			return err
+		}
+		err := flock(lock, unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return s.unused() // again, now that nobody can change it
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return err
+		}
+		if time.Since(tried) > claimTime {
+			return fmt.Errorf("%w: %s", ErrStarted, lock.Name())
+		}
+	}
+}
+
+func (s Script) unused() error {
+	for _, name := range []string{startedFile, resultFile} {
+		if _, err := os.Lstat(filepath.Join(s.Dir, name)); !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%w: %s", ErrStarted, filepath.Join(s.Dir, name))
+		}
+	}
+	return nil
 }
 
 // launch starts the shim and tells it all it needs. If it returns an error the shim ends without having begun.
@@ -86,11 +107,6 @@ func (r *Runner) launch(ctx context.Context, s Script, lock *os.File) error {
 		return err
 	}
 	defer null.Close()
-	complaints, err := os.OpenFile(filepath.Join(s.Dir, shimErrFile), os.O_WRONLY|os.O_CREATE|os.O_APPEND|syscall.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return err
-	}
-	defer complaints.Close()
 	hear, tell, err := os.Pipe()
 	if err != nil {
 		return err
@@ -103,11 +119,16 @@ func (r *Runner) launch(ctx context.Context, s Script, lock *os.File) error {
 		env = []string{"TZ=" + tz}
 	}
 	shim, err := os.StartProcess(r.Shim[0], append(append([]string{}, r.Shim...), s.Dir), &os.ProcAttr{
-		Dir: "/", Env: env, Files: []*os.File{null, null, complaints, hear, lock}, Sys: &syscall.SysProcAttr{Setsid: true},
+		Dir: "/", Env: env, Files: []*os.File{null, null, lock, hear, lock}, Sys: &syscall.SysProcAttr{Setsid: true},
 	})
 	hear.Close()
 	if err != nil {
 		return fmt.Errorf("start its shim: %w", err)
+	}
+	// The order is written while the shim comes up: it reads it once it has been told all the rest.
+	if err := writeRecord(s.Dir, runFile, order{Version: recordVersion, Script: s}); err != nil {
+		go r.bury(shim, s.Name, Place{})
+		return err
 	}
 	b := brief{Redact: s.Redact}
 	if r.Container != nil {
