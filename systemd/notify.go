@@ -99,7 +99,7 @@ func (n Notifier) send(lines ...string) error {
 	if err != nil {
 		return fmt.Errorf("notify the service manager: %w", err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }() // a datagram is sent or not; closing tells nothing new
 	if err := conn.SetWriteDeadline(time.Now().Add(time.Second)); err != nil {
 		return fmt.Errorf("notify the service manager: %w", err)
 	}

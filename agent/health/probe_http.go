@@ -58,7 +58,7 @@ func NewHTTPProbe(p HTTPProbe) (Prober, error) {
 		DisableKeepAlives:      true,
 		DisableCompression:     true,
 		DialContext:            (&net.Dialer{}).DialContext,
-		TLSClientConfig:        &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10}, //nolint:gosec // as the balancer: see HTTPProbe
+		TLSClientConfig:        &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10}, // as the balancer does: see HTTPProbe
 		MaxResponseHeaderBytes: 64 << 10,
 	}
 	client := &http.Client{
