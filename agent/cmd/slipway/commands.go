@@ -1,0 +1,133 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+
+	"slipway/agent/config"
+	"slipway/hooks"
+)
+
+// Exit codes, as `slipway --help` tells them.
+const (
+	exitFailure    = 1  // what was asked for did not work
+	exitUsage      = 2  // unknown command, flag or argument
+	exitNotRunning = 3  // status: the agent is not running (LSB)
+	exitUnknown    = 4  // status: it cannot be told (LSB)
+	exitConfig     = 78 // the configuration is wrong; systemd does not restart (EX_CONFIG)
+)
+
+// version is stamped at link time from the file VERSION.
+var version = "" //nolint:gochecknoglobals // the linker can set nothing else
+
+// buildVersion is the stamped version, or what the Go tool recorded for a build without a stamp.
+func buildVersion() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "devel"
+}
+
+// An exitError ends the program with a code of its own. Its text is printed unless it is empty.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return ""
+	}
+	return e.err.Error()
+}
+func (e *exitError) Unwrap() error { return e.err }
+
+// program is what a command sees of the world.
+type program struct {
+	stdout, stderr io.Writer
+	getenv         func(string) string
+	environ        []string
+	configFile     string
+}
+
+// run is the whole program; it returns the exit status.
+func run(args []string, stdout, stderr io.Writer) int {
+	// The shim of a hook is started for every script: it skips the command tree.
+	if len(args) > 1 && args[1] == shimVerb {
+		return hooks.ShimMain(args[2:])
+	}
+	p := &program{stdout: stdout, stderr: stderr, getenv: os.Getenv, environ: os.Environ()}
+	cmd := p.command()
+	cmd.SetArgs(args[1:])
+	cmd.SetOut(stdout)
+	cmd.SetErr(stderr)
+	err := cmd.Execute()
+	if err == nil {
+		return 0
+	}
+	var exit *exitError
+	if errors.As(err, &exit) {
+		if text := exit.Error(); text != "" {
+			fmt.Fprintln(stderr, "slipway: "+text)
+		}
+		return exit.code
+	}
+	fmt.Fprintln(stderr, "slipway: "+err.Error())
+	return exitUsage
+}
+
+const rootHelp = `slipway is the program on the instance of a CodeDeploy deployment. It polls for commands, fetches and verifies the
+revision, runs the lifecycle hooks, installs the files, and reports.
+
+It reads the configuration of the official agent as it stands, and works in the same deployment root.
+
+Exit codes:
+  0   done
+  1   it did not work; the message says what, why and what to do
+  2   unknown command, flag or argument
+  3   status: the agent is not running
+  4   status: it cannot be told
+  78  the configuration is wrong`
+
+const rootExamples = `  slipway run
+  slipway run --config /etc/codedeploy-agent/conf/codedeployagent.yml
+  slipway config print --explain
+  slipway status --json`
+
+func (p *program) command() *cobra.Command {
+	root := &cobra.Command{
+		Use: "slipway", Short: "deployment agent of an instance", Long: rootHelp, Example: rootExamples,
+		SilenceUsage: true, SilenceErrors: true, Version: buildVersion(), Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.PersistentFlags().StringVar(&p.configFile, "config", "", "configuration `file`, the official agent's or slipway.yml (default: where those two live)")
+	root.PersistentFlags().StringVar(&p.configFile, "config-file", "", "the same, as the official agents spell it")
+	root.PersistentFlags().StringVar(&p.configFile, "config_file", "", "the same, as the official agents spell it")
+	for _, alias := range []string{"config-file", "config_file"} {
+		if f := root.PersistentFlags().Lookup(alias); f != nil {
+			f.Hidden = true
+		}
+	}
+	root.AddCommand(p.runCommand(), p.statusCommand(), p.configCommand(), p.versionCommand())
+	return root
+}
+
+func (p *program) load() (*config.Config, error) {
+	cfg, err := config.Load(p.loadOptions())
+	if err != nil {
+		return nil, &exitError{exitConfig, err}
+	}
+	return cfg, nil
+}
+
+func (p *program) loadOptions() config.LoadOptions {
+	return config.LoadOptions{File: p.configFile, Getenv: p.getenv, Environ: p.environ}
+}

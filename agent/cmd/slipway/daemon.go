@@ -1,0 +1,221 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+
+	"slipway/agent"
+	"slipway/agent/config"
+	"slipway/agent/control"
+	"slipway/agent/health"
+	"slipway/agent/identity"
+	"slipway/hooks"
+	"slipway/lifecycle"
+	"slipway/lifecycle/bundle"
+	"slipway/systemd"
+)
+
+// daemon is `slipway run`, wired.
+type daemon struct {
+	p     *program
+	cfg   *config.Config
+	log   *zap.Logger
+	level zap.AtomicLevel
+
+	health  *health.Registry
+	notify  systemd.Notifier
+	fetcher lateFetcher
+	agent   atomic.Pointer[agent.Agent]
+}
+
+func (p *program) newDaemon(cfg *config.Config) (*daemon, error) {
+	log, level, err := newLogger(cfg, p.stdout)
+	if err != nil {
+		return nil, &exitError{exitConfig, err}
+	}
+	for _, w := range cfg.Warnings {
+		log.Warn("configuration", zap.String("warning", w.Error()))
+	}
+	d := &daemon{p: p, cfg: cfg, log: log, level: level, notify: systemd.FromEnv(p.getenv, os.Getpid())}
+	d.fetcher.tokenFile = cfg.GitHubTokenFile
+	return d, nil
+}
+
+// run is the daemon from its start to its orderly end.
+func (d *daemon) run(ctx context.Context) error {
+	defer d.log.Sync() //nolint:errcheck // standard output cannot be synced
+	syscall.Umask(0o022)
+	if d.cfg.DisableCoreDumps { // V-102: a dump of this process would hold credentials
+		if err := syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{}); err != nil {
+			d.log.Warn("switch off core dumps", zap.Error(err))
+		}
+	}
+	pid, err := takePID(d.cfg.PIDDir, d.cfg.ProgramName)
+	if err != nil {
+		return &exitError{exitFailure, err}
+	}
+	defer pid.release()
+
+	trust, err := control.NewTrust(control.TrustOptions{Signer: d.cfg.Trust.Signer, CAFile: d.cfg.Trust.CAFile, Pins: d.cfg.Trust.Pins})
+	if err != nil {
+		return &exitError{exitConfig, err}
+	}
+	if d.health, err = d.newHealth(); err != nil {
+		return &exitError{exitConfig, err}
+	}
+	engine, err := lifecycle.Open(ctx, d.engineOptions())
+	if err != nil {
+		return &exitError{exitFailure, err}
+	}
+	defer engine.Close()
+	listen, stopServing, err := d.serveHealth(ctx)
+	if err != nil {
+		return &exitError{exitFailure, err}
+	}
+	defer stopServing()
+	publish := (&publisher{d: d, listen: listen}).publish
+
+	publish(agent.Status{Started: time.Now(), Since: time.Now(), Link: agent.Connecting, InHand: []agent.InHand{}})
+	d.log.Info("started", zap.String("version", buildVersion()), zap.Int("pid", os.Getpid()), zap.String("root", d.cfg.RootDir), zap.String("health", listen))
+	go d.watchConfig(ctx)
+	if err := d.notify.Ready("looking for the identity of this host"); err != nil {
+		d.log.Warn("tell systemd", zap.Error(err))
+	}
+	go d.watchdog(ctx)
+	a, err := d.connect(ctx, engine, trust, publish)
+	if err != nil || a == nil {
+		return err
+	}
+	context.AfterFunc(ctx, d.stopping)
+	a.Run(ctx)
+	d.log.Info("stopped")
+	return nil
+}
+
+// stopping tells systemd, and asks it for the time that a download or installation in hand may take.
+func (d *daemon) stopping() {
+	if err := errors.Join(d.notify.Stopping("finishing what is in hand"), d.notify.Extend(d.cfg.StopTimeout+lastMoments)); err != nil {
+		d.log.Warn("tell systemd", zap.Error(err))
+	}
+}
+
+// lastMoments is what the end of the program takes beyond stop_timeout, with much air.
+const lastMoments = 10 * time.Second
+
+func (d *daemon) watchdog(ctx context.Context) {
+	if err := d.notify.Watchdog(ctx, d.health.Alive); err != nil && ctx.Err() == nil {
+		d.log.Warn("tell systemd's watchdog", zap.Error(err))
+	}
+}
+
+// connect finds out who this host is, however long that takes, and makes the agent. No agent and no error: the stop came first.
+func (d *daemon) connect(ctx context.Context, engine *lifecycle.Engine, trust *control.Trust, publish func(agent.Status)) (*agent.Agent, error) {
+	who, err := d.identify(ctx)
+	if who == nil || err != nil {
+		return nil, err
+	}
+	endpoint, err := identity.CommandEndpoint(identity.EndpointOptions{
+		Override: d.cfg.DeployControlEndpoint, Region: who.Region, Domain: who.Domain, CheckPartition: who.CheckPartition,
+		FIPS: d.cfg.UseFIPSMode, AuthPolicy: d.cfg.EnableAuthPolicy,
+	})
+	if err != nil {
+		return nil, &exitError{exitConfig, err}
+	}
+	client, err := control.NewHTTPClient(control.HTTPOptions{ProxyURI: d.cfg.ProxyURI, ReadTimeout: d.cfg.HTTPReadTimeout, Getenv: d.p.getenv})
+	if err != nil {
+		return nil, &exitError{exitConfig, err}
+	}
+	commands, err := control.New(control.Options{
+		Endpoint: endpoint, Region: who.Region, HostID: who.HostID, Version: d.p.agentVersion(d.cfg.RootDir), Secure: d.cfg.EnableAuthPolicy,
+		Mock: d.cfg.UseMockCommandService, Credentials: who.Credentials, HTTP: client, Log: d.log.Named("control"),
+	})
+	if err != nil {
+		return nil, &exitError{exitConfig, err}
+	}
+	if err := d.connectStorage(who, client); err != nil {
+		return nil, &exitError{exitConfig, err}
+	}
+	d.log.Info("this host", zap.String("host", who.HostID), zap.String("region", who.Region), zap.String("endpoint", endpoint), zap.Bool("on_premises", who.OnPremises))
+	a := agent.New(agent.Options{
+		Commands: commands, Engine: engine, Trust: trust, HostID: who.HostID, Wait: d.cfg.WaitBetweenRuns,
+		MaxConcurrent: d.cfg.MaxConcurrent, Backoff: agent.Backoff{Min: d.cfg.Poll.BackoffMin, Max: d.cfg.Poll.BackoffMax, Denied: d.cfg.Poll.DeniedPause},
+		Changed: publish, Polled: d.health.Metrics().Poll, Log: d.log.Named("agent"),
+	})
+	d.agent.Store(a)
+	return a, nil
+}
+
+// identify tries until it is known who this host is. Each new reason is told once, with what to do (no crash loop).
+func (d *daemon) identify(ctx context.Context) (*identity.Identity, error) {
+	var told string
+	for delay := time.Second; ; delay = min(2*delay, time.Minute) {
+		who, err := identity.Resolve(ctx, identity.Options{
+			OnPremisesFile: d.cfg.OnPremisesConfigFile, HostID: d.p.getenv("AWS_HOST_IDENTIFIER"), Region: d.p.getenv("AWS_REGION"),
+			AllowIMDSv1: d.cfg.IMDS.AllowV1, IMDSEndpoint: d.cfg.IMDS.Endpoint, AllowEnvCredentials: d.cfg.AllowEnvCredentials(),
+			Getenv: d.p.getenv, Log: d.log.Named("identity"),
+		})
+		if err == nil {
+			return who, nil
+		}
+		if ctx.Err() != nil {
+			return nil, nil
+		}
+		var unknown *identity.UnknownError
+		if !errors.As(err, &unknown) {
+			return nil, &exitError{exitConfig, err}
+		}
+		if err.Error() != told {
+			told = err.Error()
+			d.log.Error("it is not known who this host is: tried again until it is", zap.Error(err))
+		}
+		select {
+		case <-time.After(delay):
+		case <-ctx.Done():
+			return nil, nil
+		}
+	}
+}
+
+func (d *daemon) engineOptions() lifecycle.Options {
+	c := d.cfg
+	return lifecycle.Options{
+		Root: c.RootDir, Program: c.ProgramName, Tracking: c.OngoingDeploymentTracking, MaxRevisions: c.MaxRevisions,
+		Fetcher: &d.fetcher,
+		Limits:  bundle.Limits{MaxSize: int64(c.Limits.MaxSize), MaxFiles: c.Limits.MaxFiles, MaxRatio: c.Limits.MaxRatio},
+		Runner:  &hooks.Runner{Shim: []string{"/proc/self/exe", shimVerb}, Log: d.log.Named("hooks")},
+		Environ: hookEnvironment(d.p.environ, c), Grace: c.Hooks.Grace, OpenOutput: c.Hooks.OpenOutput, RunAsMode: c.Hooks.RunAsMode,
+		StopTimeout: c.StopTimeout, NoDeployLog: !c.EnableDeploymentsLog, OldRevision: c.OldRevisionHooks,
+		Log: d.log.Named("lifecycle"), Observe: d.observe,
+	}
+}
+
+// watchConfig takes over what may change while the daemon runs. A file that is wrong keeps the old values.
+func (d *daemon) watchConfig(ctx context.Context) {
+	changes, err := config.Watch(ctx, d.p.loadOptions(), d.log.Named("config"))
+	if err != nil {
+		d.log.Warn("the configuration is not watched: changes need a restart", zap.Error(err))
+		return
+	}
+	for cfg, err := range changes {
+		if err != nil {
+			d.log.Error("the configuration on disk is wrong: the old values stay", zap.Error(err))
+			continue
+		}
+		if restart := cfg.RestartNeeded(d.cfg); len(restart) > 0 {
+			d.log.Warn("configuration changed: these keys need a restart", zap.Strings("keys", restart))
+		}
+		if err := d.level.UnmarshalText([]byte(cfg.Log.Level)); err != nil {
+			d.log.Error("log.level", zap.Error(err))
+		}
+		if err := d.watchApplication(cfg.Health); err != nil {
+			d.log.Error("health.probe", zap.Error(err))
+		}
+		d.log.Info("configuration read again", zap.Int("warnings", len(cfg.Warnings)))
+	}
+}

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+
+	"go.uber.org/zap"
+
+	"slipway/agent/config"
+	"slipway/agent/health"
+	"slipway/lifecycle"
+)
+
+// newHealth makes the registry: the daemon's own two questions, and the balancer's about the application.
+func (d *daemon) newHealth() (*health.Registry, error) {
+	r, err := health.New(health.Options{Path: d.cfg.Health.Path, Version: buildVersion(), Log: d.log.Named("health")})
+	if err != nil {
+		return nil, err
+	}
+	d.health = r
+	r.Register(health.Liveness, "poll loop", func() health.Result {
+		if a := d.agent.Load(); a != nil && !a.Alive() {
+			return health.Result{Severity: health.Fail, Text: "the poll loop has not shown itself in time"}
+		}
+		return health.Result{Text: "goes on"}
+	})
+	r.Register(health.Readiness, "command service", func() health.Result {
+		a := d.agent.Load()
+		if a == nil {
+			return health.Result{Severity: health.Fail, Text: "the identity of this host is not known yet"}
+		}
+		ready, text := a.Ready()
+		if !ready {
+			return health.Result{Severity: health.Fail, Text: text}
+		}
+		return health.Result{Text: text}
+	})
+	return r, d.watchApplication(d.cfg.Health)
+}
+
+// watchApplication sets the probe of the application as configured. Without a URL there is none.
+func (d *daemon) watchApplication(c config.Health) error {
+	set := health.Application{Interval: c.Probe.Interval, Timeout: c.Probe.Timeout, MaxAge: c.MaxAge, Rise: c.Rise, Fall: c.Fall}
+	if c.Probe.URL != "" {
+		probe, err := health.NewHTTPProbe(health.HTTPProbe{URL: c.Probe.URL, Status: c.Probe.Status, Body: c.Probe.Body})
+		if err != nil {
+			return err
+		}
+		set.Probe = probe
+	}
+	d.health.Watch(set)
+	return nil
+}
+
+// serveHealth probes the application and opens the listener for health and metrics, unless it is off. stop ends both.
+func (d *daemon) serveHealth(ctx context.Context) (addr string, stop func(), err error) {
+	var l net.Listener
+	if d.cfg.Listen != "" {
+		if l, err = new(net.ListenConfig).Listen(ctx, "tcp", d.cfg.Listen); err != nil {
+			return "", nil, fmt.Errorf("open the health listener: %w (listen says where; \"off\" does without)", err)
+		}
+		addr = l.Addr().String()
+	}
+	// Health is answered until the very end of an orderly stop, not until its begin.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan struct{}, 2)
+	go func() {
+		if err := d.health.Run(ctx); err != nil && ctx.Err() == nil {
+			d.log.Error("application probe", zap.Error(err))
+		}
+		ended <- struct{}{}
+	}()
+	go func() {
+		if l != nil {
+			if err := health.Serve(ctx, l, d.health.Handler()); err != nil {
+				d.log.Error("health listener", zap.Error(err))
+			}
+		}
+		ended <- struct{}{}
+	}()
+	return addr, func() { cancel(); <-ended; <-ended }, nil
+}
+
+// observe counts what the engine did.
+func (d *daemon) observe(o lifecycle.Observation) {
+	m := d.health.Metrics()
+	switch {
+	case o.Bytes > 0:
+		m.BundleBytes(o.Bytes)
+	case o.Script != "":
+		m.Hook(string(o.Event), o.Exit)
+	default:
+		outcome := "Succeeded"
+		if o.Code != lifecycle.Succeeded {
+			outcome = "Failed"
+		}
+		m.Command(string(o.Event), outcome, o.Took)
+	}
+}

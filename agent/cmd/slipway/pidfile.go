@@ -1,0 +1,75 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// pidFile is the pid file of the official agent and the lock beside it: by them its tools, and ours, see that an agent runs on this
+// host, whichever it is (L-32..L-34, V-97).
+type pidFile struct {
+	path string
+	lock *os.File
+}
+
+// takePID takes the lock and writes the pid file. Where the configured folder cannot be used the system's temporary folder serves,
+// as the official agent does (L-32).
+func takePID(dir, program string) (*pidFile, error) {
+	p, err := takePIDIn(dir, program)
+	if err != nil && (errors.Is(err, os.ErrPermission) || errors.Is(err, syscall.EROFS)) {
+		return takePIDIn(os.TempDir(), program)
+	}
+	return p, err
+}
+
+func takePIDIn(dir, program string) (*pidFile, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("make the folder of the pid file: %w (pid_dir says where it is)", err)
+	}
+	path := filepath.Join(dir, program+".pid")
+	lock, err := os.OpenFile(path+".lock", os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("open the lock of the pid file: %w", err)
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		lock.Close()
+		return nil, fmt.Errorf("another agent runs on this host (%s): stop it first (systemctl stop codedeploy-agent, or slipway status)", runningPID(path))
+	}
+	if pid := runningPID(path); pid != "no pid" && officialAgent(pid) {
+		lock.Close()
+		return nil, fmt.Errorf("the official agent runs on this host as process %s: stop it first (systemctl stop codedeploy-agent)", pid)
+	}
+	if err := os.WriteFile(path, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644); err != nil {
+		lock.Close()
+		return nil, fmt.Errorf("write the pid file: %w", err)
+	}
+	return &pidFile{path: path, lock: lock}, nil
+}
+
+func runningPID(path string) string {
+	data, err := os.ReadFile(path)
+	if pid := strings.TrimSpace(string(data)); err == nil && pid != "" {
+		return pid
+	}
+	return "no pid"
+}
+
+// officialAgent reports whether a process is the official agent: version 2 holds no lock (V-89), and a pid may have been used again (L-34).
+func officialAgent(pid string) bool {
+	if _, err := strconv.Atoi(pid); err != nil || pid == strconv.Itoa(os.Getpid()) {
+		return false
+	}
+	cmdline, err := os.ReadFile("/proc/" + pid + "/cmdline")
+	return err == nil && strings.Contains(string(cmdline), "codedeploy-agent")
+}
+
+// release removes the pid file and gives the lock free. The lock file stays: removing it would let two agents lock two files of one name.
+func (p *pidFile) release() {
+	os.Remove(p.path)
+	p.lock.Close()
+}

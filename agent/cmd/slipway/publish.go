@@ -1,0 +1,40 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"sync"
+
+	"go.uber.org/zap"
+
+	"slipway/agent"
+)
+
+// publisher tells how the agent stands to everybody who asks: the status file, systemd, the metrics.
+type publisher struct {
+	d      *daemon
+	listen string
+	mu     sync.Mutex // keeps the states in order
+	text   string     // last told to systemd
+}
+
+func (p *publisher) publish(s agent.Status) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r := report{PID: os.Getpid(), Version: buildVersion(), Listen: p.listen, Status: s}
+	if err := r.save(p.d.cfg.RootDir); err != nil {
+		p.d.log.Debug("write the status file", zap.Error(err))
+	}
+	p.d.health.Metrics().Tickets(len(s.InHand))
+	text := string(s.Link) + "; nothing in hand"
+	if len(s.InHand) > 0 {
+		text = fmt.Sprintf("%s; %s of %s", s.Link, s.InHand[0].Event, or(s.InHand[0].Deployment, "a new deployment"))
+	}
+	if text == p.text {
+		return
+	}
+	p.text = text
+	if err := p.d.notify.Status(text); err != nil {
+		p.d.log.Debug("tell systemd", zap.Error(err))
+	}
+}

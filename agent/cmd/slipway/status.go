@@ -1,0 +1,148 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"slipway/agent"
+	"slipway/lifecycle"
+)
+
+// statusFile is where the daemon leaves word for `slipway status`.
+const statusFile = ".slipway/status.json"
+
+// report is what the daemon writes into the status file.
+type report struct {
+	PID     int    `json:"pid"`
+	Version string `json:"version"`
+	Listen  string `json:"listen,omitempty"`
+	agent.Status
+}
+
+func (r report) save(root string) error {
+	data, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	name := filepath.Join(root, statusFile)
+	if err := os.WriteFile(name+".new", append(data, '\n'), 0o644); err != nil {
+		return err
+	}
+	return os.Rename(name+".new", name)
+}
+
+func (p *program) statusCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "status", Short: "say whether the agent runs, how it stands with the service, and what it does", Args: cobra.NoArgs,
+		Long:    "status says whether the agent runs, how it stands with the service, what it is doing and what it did last.\n\nExit codes are those of LSB: 0 running, 3 not running, 4 it cannot be told.",
+		Example: "  slipway status\n  slipway status --json",
+		RunE: func(*cobra.Command, []string) error {
+			cfg, err := p.load()
+			if err != nil {
+				return err
+			}
+			return p.status(cfg.RootDir, asJSON)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func (p *program) status(root string, asJSON bool) error {
+	running, err := locked(filepath.Join(root, ".slipway", "lock"))
+	if err != nil {
+		return &exitError{exitUnknown, fmt.Errorf("whether the agent runs cannot be told: %w", err)}
+	}
+	var r report
+	data, err := os.ReadFile(filepath.Join(root, statusFile))
+	if err == nil {
+		err = json.Unmarshal(data, &r)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return &exitError{exitUnknown, fmt.Errorf("read the status of the agent: %w", err)}
+	}
+	if asJSON {
+		enc := json.NewEncoder(p.stdout)
+		enc.SetIndent("", "  ")
+		if err := enc.Encode(struct {
+			Running bool `json:"running"`
+			report
+		}{running, r}); err != nil {
+			return err
+		}
+	} else {
+		p.printStatus(running, r)
+	}
+	if !running {
+		return &exitError{code: exitNotRunning}
+	}
+	return nil
+}
+
+func (p *program) printStatus(running bool, r report) {
+	w := p.stdout
+	if !running {
+		fmt.Fprintln(w, "slipway is not running")
+		if r.Last != nil {
+			fmt.Fprintf(w, "  last event  %s\n", done(r.Last))
+		}
+		return
+	}
+	fmt.Fprintf(w, "slipway %s is running, PID %d\n", r.Version, r.PID)
+	fmt.Fprintf(w, "  since       %s\n", r.Started.Format(time.DateTime))
+	fmt.Fprintf(w, "  host        %s\n", or(r.HostID, "not known yet: the identity of this host is still being looked for"))
+	fmt.Fprintf(w, "  service     %s since %s\n", r.Link, r.Since.Format(time.DateTime))
+	if r.LinkText != "" {
+		fmt.Fprintf(w, "              %s\n", r.LinkText)
+	}
+	if r.Listen != "" {
+		fmt.Fprintf(w, "  health      http://%s\n", r.Listen)
+	}
+	for _, h := range r.InHand {
+		fmt.Fprintf(w, "  in hand     %s of %s, for %s\n", or(string(h.Event), "a report"), or(h.Deployment, "a new deployment"), time.Since(h.Since).Round(time.Second))
+	}
+	if r.Last != nil {
+		fmt.Fprintf(w, "  last event  %s\n", done(r.Last))
+	}
+}
+
+func done(d *agent.Done) string {
+	outcome := "succeeded"
+	if d.Code != lifecycle.Succeeded {
+		outcome = fmt.Sprintf("failed with code %d: %s", d.Code, d.Message)
+	}
+	return fmt.Sprintf("%s of %s at %s %s", d.Event, d.Deployment, d.At.Format(time.DateTime), outcome)
+}
+
+func or(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+// locked reports whether somebody holds the lock on a file.
+func locked(name string) (bool, error) {
+	f, err := os.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return true, nil
+	}
+	return false, err
+}

@@ -1,0 +1,216 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+
+	"time"
+
+	"go.uber.org/zap"
+
+	"slipway/agent/control"
+)
+
+// Link is how the agent stands with the command service.
+type Link string
+
+// The states of the link. One line is logged when it changes, none while it stays.
+const (
+	Connecting  Link = "connecting"  // no answer yet
+	Online      Link = "online"      // the last poll was answered
+	Unreachable Link = "unreachable" // no connection, no name, no TLS, or a fault of the service
+	Denied      Link = "denied"      // the service does not let this host in: polls become rare (hibernation)
+	Throttled   Link = "throttled"   // the service asks for fewer calls
+	Skewed      Link = "skewed"      // the clock of this host is wrong
+	Stopped     Link = "stopped"
+)
+
+// pollBound is the longest that one poll may take: connect and read time-out of the client with its retries, and some air.
+const pollBound = 8 * time.Minute
+
+// poll asks for commands until ctx ends: at once after one that brought a command and after every command that ended, after Wait
+// otherwise, and ever more seldom while the service does not answer.
+func (a *Agent) poll(ctx context.Context) {
+	var failures int
+	for ctx.Err() == nil {
+		if !a.freeSlot(ctx) {
+			return
+		}
+		a.beat(pollBound)
+		began := time.Now()
+		cmd, err := a.opts.Commands.Poll(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		a.opts.Polled(err)
+		var pause time.Duration
+		switch {
+		case err != nil:
+			link := classify(err)
+			if a.setLink(link, err.Error()) {
+				failures = 0
+			}
+			pause = a.opts.Backoff.pause(link, failures)
+			failures++
+		default:
+			failures = 0
+			a.polled()
+			if cmd != nil && a.take(ctx, cmd) {
+				continue
+			}
+			// A service that held the poll has made the pause already.
+			pause = jitter(max(0, a.opts.Wait-time.Since(began)))
+		}
+		a.pause(ctx, pause, err != nil)
+	}
+}
+
+// freeSlot waits until a command could be carried out.
+func (a *Agent) freeSlot(ctx context.Context) bool {
+	for {
+		if a.busy() < a.opts.MaxConcurrent {
+			return true
+		}
+		a.beat(time.Hour * 24 * 365) // held up by commands in hand, which have their own limits
+		select {
+		case <-a.wake:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// busy is how many commands are being carried out; those whose result waits for the service do not count.
+func (a *Agent) busy() (n int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, h := range a.inHand {
+		if !h.Reporting {
+			n++
+		}
+	}
+	return n
+}
+
+// pause waits before the next poll; a command that ended cuts it short, unless the service is not to be reached anyway.
+func (a *Agent) pause(ctx context.Context, d time.Duration, failing bool) {
+	if d <= 0 {
+		return
+	}
+	a.beat(d + time.Minute)
+	wake := a.wake
+	if failing {
+		wake = nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-wake:
+	case <-ctx.Done():
+	}
+}
+
+// classify says what an error of a poll means for the link.
+func classify(err error) Link {
+	var api *control.APIError
+	if errors.As(err, &api) {
+		switch {
+		case api.Throttled():
+			return Throttled
+		case api.ClockSkewed():
+			return Skewed
+		case api.Denied(), api.Expired():
+			return Denied
+		}
+	}
+	return Unreachable
+}
+
+// advice is what a person can do about a link that is down.
+func advice(link Link) string {
+	switch link {
+	case Denied:
+		return "check the instance profile (or the on-premises identity) and that the host is registered; polls become rare until it is let in"
+	case Throttled:
+		return "the service asks for fewer calls; nothing to do unless it lasts"
+	case Skewed:
+		return "set the clock of this host (chronyc tracking, timedatectl)"
+	default:
+		return "check the network, the proxy and the endpoint; deployments wait meanwhile"
+	}
+}
+
+// pause is how long to wait after so many failures of one kind: doubling, with jitter, so that a fleet does not come back as one.
+func (b Backoff) pause(link Link, failures int) time.Duration {
+	first, most := b.Min, b.Max
+	switch link {
+	case Throttled:
+		first, most = 2*b.Min, b.Max*3/2
+	case Skewed:
+		first, most = 5*b.Min, 5*b.Max
+	case Denied:
+		first, most = b.Denied/40, b.Denied
+	}
+	return jitter(min(first<<min(failures, 16), most))
+}
+
+// jitter spreads a duration over ±20 %.
+func jitter(d time.Duration) time.Duration {
+	if d <= 0 {
+		return 0
+	}
+	return d*8/10 + rand.N(d*4/10+1)
+}
+
+// beat says by when the loop will show itself again.
+func (a *Agent) beat(within time.Duration) {
+	a.expect.Store(time.Now().Add(within).UnixNano())
+}
+
+// Alive reports whether the poll loop makes progress. It is what the watchdog and /livez ask.
+func (a *Agent) Alive() bool {
+	e := a.expect.Load()
+	return e == 0 || time.Now().UnixNano() < e
+}
+
+func (a *Agent) polled() {
+	now := time.Now()
+	a.mu.Lock()
+	a.lastPoll = now
+	due := now.Sub(a.told) > heartbeat
+	a.mu.Unlock()
+	if !a.setLink(Online, "") && due {
+		a.changed()
+	}
+}
+
+// heartbeat is how often Changed is called while nothing changes but the time of the last poll.
+const heartbeat = 30 * time.Second
+
+// setLink records the state of the link and logs a change, once. It reports whether it changed.
+func (a *Agent) setLink(link Link, text string) bool {
+	a.mu.Lock()
+	was := a.link
+	changed := was != link
+	if changed {
+		a.link, a.since = link, time.Now()
+	}
+	a.linkText = text
+	a.mu.Unlock()
+	switch {
+	case !changed:
+		if link != Online {
+			a.log.Debug("poll failed", zap.String("link", string(link)), zap.String("error", text))
+		}
+		return false
+	case link == Online:
+		a.log.Info("the command service answers", zap.String("was", string(was)))
+	case link == Stopped:
+	default:
+		a.log.Warn("the command service cannot be used", zap.String("link", string(link)), zap.String("error", text), zap.String("do", advice(link)))
+	}
+	a.changed()
+	return true
+}

@@ -1,0 +1,222 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"slipway/agent/control"
+	"slipway/lifecycle"
+)
+
+// fakeCommands is a service that exists in virtual time.
+type fakeCommands struct {
+	Commands
+	poll     func(n int) (*control.HostCommand, error)
+	polls    []time.Time
+	complete func(n int) error
+	tries    []time.Time
+}
+
+func (f *fakeCommands) Poll(ctx context.Context) (*control.HostCommand, error) {
+	f.polls = append(f.polls, time.Now())
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	return f.poll(len(f.polls))
+}
+
+func (f *fakeCommands) Complete(context.Context, string, control.Status, control.Envelope) error {
+	f.tries = append(f.tries, time.Now())
+	return f.complete(len(f.tries))
+}
+
+func watched(f *fakeCommands) (*Agent, *observer.ObservedLogs) {
+	core, logs := observer.New(zap.InfoLevel)
+	return New(Options{Commands: f, HostID: hostID, Log: zap.New(core)}), logs
+}
+
+func apiError(code string, status int) error {
+	return &control.APIError{Operation: "PollHostCommand", Code: code, HTTPStatus: status}
+}
+
+// What replaces P-33: each kind of failure has its own doubling pauses, and one line is logged at the change of state.
+func TestPollBackoff(t *testing.T) {
+	tests := []struct {
+		name        string
+		err         error
+		link        Link
+		first, most time.Duration
+	}{
+		{"network", errors.New("dial tcp: connection refused"), Unreachable, time.Second, time.Minute},
+		{"service fault", apiError("ServerException", http.StatusInternalServerError), Unreachable, time.Second, time.Minute},
+		{"throttled", apiError("ThrottlingException", http.StatusBadRequest), Throttled, 2 * time.Second, 90 * time.Second},
+		{"denied", apiError("AccessDeniedException", http.StatusBadRequest), Denied, 15 * time.Second, 10 * time.Minute},
+		{"clock", apiError("RequestTimeTooSkewed", http.StatusForbidden), Skewed, 5 * time.Second, 5 * time.Minute},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := &fakeCommands{poll: func(int) (*control.HostCommand, error) { return nil, tt.err }}
+				a, logs := watched(f)
+				ctx, cancel := context.WithTimeout(t.Context(), 3*time.Hour)
+				defer cancel()
+				a.poll(ctx)
+				first := f.polls[1].Sub(f.polls[0])
+				last := f.polls[len(f.polls)-1].Sub(f.polls[len(f.polls)-2])
+				if !around(first, tt.first) || !around(last, tt.most) {
+					t.Errorf("pauses begin with %v and end with %v, want about %v and %v", first, last, tt.first, tt.most)
+				}
+				if got := a.Status().Link; got != tt.link {
+					t.Errorf("link %s, want %s", got, tt.link)
+				}
+				if n := logs.Len(); n != 1 {
+					t.Errorf("%d lines logged in three hours, want 1: %v", n, logs.All())
+				}
+			})
+		})
+	}
+}
+
+func around(got, want time.Duration) bool {
+	return got >= want*8/10 && got <= want*12/10+time.Millisecond
+}
+
+// P-36 as replaced: an empty poll is followed by the pause, less what the service itself waited; a success ends the back-off.
+func TestPollPace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		held := time.Duration(0)
+		f := &fakeCommands{}
+		f.poll = func(n int) (*control.HostCommand, error) {
+			time.Sleep(held)
+			if n == 3 {
+				return nil, errors.New("reset")
+			}
+			return nil, nil
+		}
+		a, logs := watched(f)
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		a.poll(ctx)
+		cancel()
+		if !around(f.polls[1].Sub(f.polls[0]), time.Second) || !around(f.polls[5].Sub(f.polls[4]), time.Second) {
+			t.Errorf("pauses %v, %v; want about 1s", f.polls[1].Sub(f.polls[0]), f.polls[5].Sub(f.polls[4]))
+		}
+		if n := logs.Len(); n != 3 { // answers, cannot be used, answers
+			t.Errorf("%d lines, want 3: %v", n, logs.All())
+		}
+		f.polls, held = nil, 20*time.Second
+		ctx, cancel = context.WithTimeout(t.Context(), 50*time.Second)
+		defer cancel()
+		a.poll(ctx)
+		if got := f.polls[1].Sub(f.polls[0]); got != held {
+			t.Errorf("after a poll of %v the next came after %v", held, got)
+		}
+	})
+}
+
+// A poll loop that is stuck is not alive; one that waits long on purpose is.
+func TestAlive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stuck := make(chan struct{})
+		f := &fakeCommands{}
+		f.poll = func(n int) (*control.HostCommand, error) {
+			if n == 40 {
+				<-stuck
+			}
+			return nil, apiError("AccessDeniedException", http.StatusBadRequest)
+		}
+		a, _ := watched(f)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); a.poll(ctx) }()
+		for range 60 {
+			time.Sleep(time.Minute)
+			if !a.Alive() {
+				t.Fatal("not alive while it hibernates")
+			}
+		}
+		time.Sleep(24 * time.Hour)
+		if a.Alive() {
+			t.Error("alive though a poll has not returned for hours")
+		}
+		cancel()
+		close(stuck)
+		<-ended
+	})
+}
+
+// The schedule of a completion that is not accepted, and its ends.
+func TestReportSchedule(t *testing.T) {
+	result := lifecycle.Result{Message: "Succeeded: "}
+	t.Run("accepted after an hour", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			began := time.Now()
+			f := &fakeCommands{complete: func(int) error {
+				if time.Since(began) < time.Hour {
+					return errors.New("connection refused")
+				}
+				return nil
+			}}
+			a, logs := watched(f)
+			if !a.report(t.Context(), "c", began, result) {
+				t.Error("not settled")
+			}
+			for i, want := range []time.Duration{200 * time.Millisecond, 400 * time.Millisecond, 800 * time.Millisecond, 1600 * time.Millisecond, 3200 * time.Millisecond, 5 * time.Second, 5 * time.Second} {
+				if got := f.tries[i+1].Sub(f.tries[i]); !around(got, want) {
+					t.Errorf("pause %d is %v, want about %v", i, got, want)
+				}
+			}
+			n := len(f.tries)
+			if got := f.tries[n-1].Sub(f.tries[n-2]); !around(got, time.Minute) {
+				t.Errorf("after ten minutes the pause is %v, want about 1m", got)
+			}
+			if logs.Len() != 2 {
+				t.Errorf("%d lines logged, want 2", logs.Len())
+			}
+		})
+	})
+	t.Run("refused for good", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			f := &fakeCommands{complete: func(int) error { return apiError("ClientException", http.StatusBadRequest) }}
+			a, _ := watched(f)
+			if !a.report(t.Context(), "c", time.Now(), result) || len(f.tries) != 1 {
+				t.Errorf("%d tries", len(f.tries))
+			}
+		})
+	})
+	t.Run("a day old", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			began := time.Now()
+			f := &fakeCommands{complete: func(int) error { return errors.New("down") }}
+			a, _ := watched(f)
+			if !a.report(t.Context(), "c", began, result) || !around(time.Since(began), 24*time.Hour) {
+				t.Errorf("given up after %v", time.Since(began))
+			}
+		})
+	})
+	t.Run("the program stops", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			f := &fakeCommands{complete: func(n int) error {
+				if n == 3 {
+					cancel()
+				}
+				return errors.New("down")
+			}}
+			a, _ := watched(f)
+			began := time.Now()
+			if a.report(ctx, "c", began, result) {
+				t.Error("settled though nobody took it")
+			}
+			if time.Since(began) > 2*time.Second {
+				t.Errorf("left after %v", time.Since(began))
+			}
+		})
+	})
+}

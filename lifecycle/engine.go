@@ -1,0 +1,287 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+
+	"slipway/hooks"
+	"slipway/lifecycle/bundle"
+	"slipway/lifecycle/install"
+)
+
+// Fetcher brings a revision's bundle into a file.
+type Fetcher interface {
+	Fetch(ctx context.Context, rev bundle.Revision, dst *os.File) (bundle.Object, error)
+}
+
+// Options are what an Engine is made of. Zero fields have the meaning that is said beside them.
+type Options struct {
+	Root         string // the deployment root (I-1): an absolute path
+	Program      string // names the deployments log (I-10); "codedeploy-agent" when empty
+	Tracking     string // the official agent's tracking folder (C-17); "ongoing-deployment" when empty
+	MaxRevisions int    // how many deployments of a group are kept (I-22); 5 when zero
+	Fetcher      Fetcher
+	Limits       bundle.Limits
+	Runner       *hooks.Runner
+	Environ      []string      // the environment that scripts inherit, without credentials
+	Grace        time.Duration // between TERM and KILL of a script that is over its time; the runner's default when zero
+	OpenOutput   string        // what a left-over process that holds a script's output means: "warn" or "fail"
+	RunAsMode    string        // "setuid" or "su"
+	StopTimeout  time.Duration // how long a download or installation may go on after the stop of the program; 120 s when zero
+	NoDeployLog  bool          // leaves out the deployments log (C-16)
+	OldRevision  string        // hooks of a revision that is gone: "skip-if-missing" (also ""), "run" (fail as H-6), "skip"
+	Log          *zap.Logger
+	Observe      func(Observation) // is told what happens, from the goroutine that does it; nil: nobody
+}
+
+// An Observation is one thing that happened, for metrics and for a person who watches.
+type Observation struct {
+	Event      Event
+	Deployment string
+	Script     string        // a script that ended; empty: the event ended
+	Code       Code          // outcome of the script or of the event
+	Exit       int           // exit status of the script
+	Took       time.Duration // of the script or of the event
+	Bytes      int64         // of the bundle that was downloaded
+}
+
+// Engine carries out deployment commands. Its methods may be called from several goroutines; commands of one deployment
+// group are carried out one at a time, and installations one at a time.
+type Engine struct {
+	opts    Options
+	root    root
+	tickets *tickets
+	log     *zap.Logger
+	lock    *os.File
+
+	groups  sync.Map   // group id → *sync.Mutex: who works on a group's pointers and folders
+	install sync.Mutex // one installation at a time: destinations may be shared by groups
+}
+
+// ErrLocked says that another engine has the deployment root.
+var ErrLocked = errors.New("another agent works in this deployment root")
+
+// Open takes the deployment root, finishes or undoes an installation that was interrupted (it does not need the service), and
+// makes ready to carry out commands. The root and its folders are made if they are missing.
+func Open(ctx context.Context, opts Options) (*Engine, error) {
+	if !filepath.IsAbs(opts.Root) {
+		return nil, fmt.Errorf("deployment root %q is not an absolute path", opts.Root)
+	}
+	defaults(&opts)
+	e := &Engine{opts: opts, root: root{path: filepath.Clean(opts.Root), program: opts.Program}, log: opts.Log}
+	e.tickets = &tickets{root: e.root, tracking: opts.Tracking, mine: map[string]int{}}
+	if err := os.MkdirAll(e.root.path, 0o755); err != nil {
+		return nil, fmt.Errorf("make the deployment root: %w", err)
+	}
+	for _, name := range []string{"", "tickets", "runs", "prefetch"} {
+		if err := os.MkdirAll(e.root.own(name), 0o700); err != nil {
+			return nil, fmt.Errorf("make a folder for the state of deployments: %w", err)
+		}
+	}
+	if err := e.lockRoot(); err != nil {
+		return nil, err
+	}
+	e.recover(ctx)
+	return e, nil
+}
+
+// recover finishes or undoes installations that were cut short. One that resists blocks its own group alone: the engine works for the
+// others, and the next Open tries again.
+func (e *Engine) recover(ctx context.Context) {
+	recovered, err := install.Recover(ctx, e.root.path)
+	if err != nil {
+		e.log.Error("an interrupted installation can neither be finished nor undone: its group takes no installation until that is mended", zap.Error(err))
+	}
+	for _, r := range recovered {
+		e.log.Info("interrupted installation settled", zap.String("group", r.Group), zap.String("deployment", r.Deployment), zap.String("outcome", string(r.Outcome)), zap.NamedError("because", r.Err))
+	}
+}
+
+func defaults(o *Options) {
+	if o.Program == "" {
+		o.Program = "codedeploy-agent"
+	}
+	if o.Tracking == "" {
+		o.Tracking = trackingFolder
+	}
+	if o.MaxRevisions == 0 {
+		o.MaxRevisions = 5
+	}
+	if o.StopTimeout == 0 {
+		o.StopTimeout = 120 * time.Second
+	}
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	if o.Observe == nil {
+		o.Observe = func(Observation) {}
+	}
+}
+
+func (e *Engine) lockRoot() error {
+	name := e.root.own("lock")
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("lock the deployment root: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return fmt.Errorf("%s: %w", e.root.path, ErrLocked)
+		}
+		return fmt.Errorf("lock %s: %w", name, err)
+	}
+	e.lock = f
+	return nil
+}
+
+// Close gives the deployment root free. Commands in hand must have ended.
+func (e *Engine) Close() error { return e.lock.Close() }
+
+// Accept makes the ticket of a command whose specification was verified. It is on disk when Accept returns.
+func (e *Engine) Accept(command, execution string, event Event, content []byte) (*Ticket, error) {
+	d, err := ParseDeployment(content)
+	if err != nil {
+		return nil, err
+	}
+	t := &Ticket{Command: command, Execution: execution, Event: event, deployment: d}
+	if err := e.tickets.accept(t, content); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// Ticket returns the ticket of a command that was accepted before; nil if there is none.
+func (e *Engine) Ticket(command string) (*Ticket, error) { return e.tickets.load(command) }
+
+// Respecify gives a ticket its specification again: what was left out on disk (the GitHub token) is needed to resume.
+func (e *Engine) Respecify(t *Ticket, content []byte) error {
+	d, err := ParseDeployment(content)
+	if err != nil {
+		return err
+	}
+	t.deployment = d
+	return nil
+}
+
+// Open tickets are the commands that were accepted and not yet reported, oldest first, as they stand after a restart. Those that
+// cannot be read are yielded as errors, once.
+func (e *Engine) Open() iter.Seq2[*Ticket, error] {
+	return func(yield func(*Ticket, error) bool) {
+		for t, err := range e.tickets.all() {
+			if err == nil && t.State == Closed {
+				continue
+			}
+			if err == nil {
+				e.tickets.adopt(t)
+			}
+			if !yield(t, err) {
+				return
+			}
+		}
+	}
+}
+
+// Foreign returns the commands that the official agent had in hand when it was stopped for good (P-87).
+func (e *Engine) Foreign() ([]Tracked, error) {
+	ours := map[string]bool{}
+	for t, err := range e.tickets.all() {
+		if err == nil {
+			ours[t.Command] = true
+		}
+	}
+	return e.tickets.foreign(ours)
+}
+
+// Noop says whether the event has nothing to do in the deployment (P-50). An error means that it cannot be told, and that
+// carrying out the command will fail with that error.
+func (e *Engine) Noop(d *Deployment, ev Event) (bool, error) {
+	row, ok := ev.row()
+	if !ok {
+		return true, nil
+	}
+	if row.does != runScripts {
+		return false, nil
+	}
+	rev, err := e.revision(d, ev)
+	if err != nil || rev.archive == "" {
+		return err == nil, err
+	}
+	spec, err := readSpec(rev.archive, d.AppSpecFilename)
+	if err != nil {
+		return false, err
+	}
+	return len(spec.Scripts(string(ev))) == 0, nil
+}
+
+// Run carries out the command of a ticket and always has a result. When ctx ends, a running script is left to its shim and
+// Run returns at once with a suspended result; a download or installation gets StopTimeout to end first.
+//
+// Run may be called again for the same ticket, in this process or the next: what was done is found and not repeated.
+func (e *Engine) Run(ctx context.Context, t *Ticket) Result {
+	began, d := time.Now(), t.deployment
+	mu := e.group(d.GroupID)
+	mu.Lock()
+	defer mu.Unlock()
+	if ctx.Err() != nil {
+		return Result{Err: ErrSuspended}
+	}
+	r := e.dispatch(ctx, t)
+	if !r.Suspended() {
+		e.opts.Observe(Observation{Event: t.Event, Deployment: d.ID, Code: r.Code, Took: time.Since(began)})
+	}
+	return r
+}
+
+func (e *Engine) dispatch(ctx context.Context, t *Ticket) Result {
+	d := t.deployment
+	row, ok := t.Event.row()
+	switch {
+	case t.Event == UpdateDeploymentAgent:
+		return FailedBeforeRun(errors.New("this agent is updated by the package manager of the host, never by the service: the command was not run"))
+	case !ok && !d.Local:
+		return FailedBeforeRun(fmt.Errorf("unknown command %q: this agent knows the events %v", t.Event, Events()))
+	}
+	if err := e.root.mkdir(d.GroupID, d.ID); err != nil { // I-1
+		return failure(ctx, err)
+	}
+	switch row.does {
+	case downloadBundle:
+		return e.download(ctx, d)
+	case installFiles:
+		return e.installFiles(ctx, d)
+	default:
+		return e.scripts(ctx, t)
+	}
+}
+
+func (e *Engine) group(id string) *sync.Mutex {
+	mu, _ := e.groups.LoadOrStore(id, new(sync.Mutex))
+	return mu.(*sync.Mutex)
+}
+
+// graced is a context for work that may go on for StopTimeout after ctx ends, and is then suspended.
+func (e *Engine) graced(ctx context.Context) (context.Context, context.CancelFunc) {
+	work, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.AfterFunc(e.opts.StopTimeout, func() { cancel(ErrSuspended) })
+		context.AfterFunc(work, func() { timer.Stop() })
+	})
+	return work, func() { stop(); cancel(context.Canceled) }
+}
+
+// installing runs f with the lock on installations.
+func (e *Engine) installing(f func() Result) Result {
+	e.install.Lock()
+	defer e.install.Unlock()
+	return f()
+}

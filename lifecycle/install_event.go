@@ -1,0 +1,67 @@
+package lifecycle
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"slipway/lifecycle/appspec"
+	"slipway/lifecycle/install"
+)
+
+// installFiles carries out the Install event: plan, transaction, pointer (section 3 of the installation rules). A crash between the
+// transaction and the pointer is made good by the next call, which finds the installation committed.
+func (e *Engine) installFiles(ctx context.Context, d *Deployment) Result {
+	ctx, cancel := e.graced(ctx)
+	defer cancel()
+	return e.installing(func() Result {
+		summary := "installed before the restart"
+		if done, ok := install.Committed(e.root.path, d.GroupID); !ok || done != d.ID {
+			var err error
+			if summary, err = e.transact(ctx, d); err != nil {
+				return failure(ctx, err)
+			}
+		}
+		if err := e.root.writePointer(d.GroupID, lastSuccessful, d); err != nil {
+			return failure(ctx, err)
+		}
+		return success("", summary)
+	})
+}
+
+func (e *Engine) transact(ctx context.Context, d *Deployment) (summary string, err error) {
+	if err := e.root.mkdir(instructionsFolder); err != nil {
+		return "", err
+	}
+	archive := e.root.archive(d)
+	if !isDir(archive) {
+		return "", fmt.Errorf("there is nothing to install: %s is missing, DownloadBundle has to come first", archive)
+	}
+	spec, err := readSpec(archive, d.AppSpecFilename)
+	if err != nil {
+		return "", err
+	}
+	if err := appspec.CheckEvents(spec, d.PossibleEvents, scripted()); err != nil {
+		return "", err
+	}
+	behavior := d.FileExistsBehavior
+	if spec.FileExistsBehavior != "" {
+		behavior = spec.FileExistsBehavior
+	}
+	plan, err := install.Make(ctx, install.Request{
+		Spec: spec, Archive: archive, Root: e.root.path, Group: d.GroupID, Deployment: d.ID, Behavior: behavior, Log: e.log,
+	})
+	if err != nil {
+		return "", err
+	}
+	done, err := plan.Apply(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, w := range done.Warnings {
+		e.log.Warn("installed, but: "+w, zap.String("deployment", d.ID))
+	}
+	return strings.Join(append([]string{plan.Summary()}, done.Warnings...), "; "), nil
+}

@@ -1,0 +1,149 @@
+package lifecycle
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/renameio/v2"
+)
+
+// Names under the deployment root. All but ownFolder are the official agent's (I-1..I-10, P-85).
+const (
+	ownFolder          = ".slipway"
+	instructionsFolder = "deployment-instructions"
+	logsFolder         = "deployment-logs"
+	trackingFolder     = "ongoing-deployment"
+
+	bundleFile    = "bundle.tar"
+	archiveFolder = "deployment-archive"
+	etagFile      = ".bundle-etag"   // V-93
+	sourceFile    = ".bundle-source" // V-93
+)
+
+// root is the deployment root on disk.
+type root struct {
+	path    string
+	program string // names the deployments log (I-10)
+}
+
+func (r root) own(elem ...string) string {
+	return filepath.Join(append([]string{r.path, ownFolder}, elem...)...)
+}
+
+// deployment is the deployment root of one deployment (I-1). Its ids have been confined by ParseDeployment.
+func (r root) deployment(d *Deployment) string { return filepath.Join(r.path, d.GroupID, d.ID) }
+
+func (r root) archive(d *Deployment) string { return filepath.Join(r.deployment(d), archiveFolder) }
+
+func (r root) scriptsLog(d *Deployment) string {
+	return filepath.Join(r.deployment(d), "logs", "scripts.log")
+}
+
+func (r root) deploymentsLog() string {
+	return filepath.Join(r.path, logsFolder, r.program+"-deployments.log")
+}
+
+func (r root) instructions(name string) string {
+	return filepath.Join(r.path, instructionsFolder, name)
+}
+
+// pointer is the file that names a revision of a group (I-8, I-9).
+func (r root) pointer(group string, w whose) string {
+	if w == mostRecent {
+		return r.instructions(group + "_most_recent_install")
+	}
+	return r.instructions(group + "_last_successful_install")
+}
+
+// readPointer returns the deployment root that a pointer names; "" if there is none.
+func (r root) readPointer(group string, w whose) (string, error) {
+	name := r.pointer(group, w)
+	data, err := os.ReadFile(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", nil
+	case err != nil:
+		return "", fmt.Errorf("read which deployment is %s of the group: %w", w, err)
+	}
+	path := strings.TrimRight(string(data), "\r\n")
+	if path != "" && !filepath.IsAbs(path) {
+		return "", fmt.Errorf("%s names %q, which is not an absolute path: remove the file, the next deployment writes it anew", name, path)
+	}
+	return path, nil
+}
+
+// writePointer makes a pointer name a deployment, atomically and durably. A crash leaves the old name or the new one.
+func (r root) writePointer(group string, w whose, d *Deployment) error {
+	if err := r.mkdir(instructionsFolder); err != nil {
+		return err
+	}
+	if err := renameio.WriteFile(r.pointer(group, w), []byte(r.deployment(d)), 0o644); err != nil {
+		return fmt.Errorf("record the deployment as %s: %w", w, err)
+	}
+	return nil
+}
+
+// mkdir makes a folder under the root as the official agent does: it must stay able to read and prune it.
+func (r root) mkdir(elem ...string) error {
+	if err := os.MkdirAll(filepath.Join(append([]string{r.path}, elem...)...), 0o755); err != nil {
+		return fmt.Errorf("make a folder under the deployment root: %w", err)
+	}
+	return nil
+}
+
+// prune removes the oldest deployments of a group, so that with the current one keep are left (I-22, I-23). The current
+// deployment, the last successful one and the most recent one stay. It returns what it removed.
+func (r root) prune(d *Deployment, keep int) ([]string, error) {
+	group := filepath.Join(r.path, d.GroupID)
+	entries, err := os.ReadDir(group)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("list the deployments of the group: %w", err)
+	}
+	candidates := slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return e.Name() == d.ID })
+	extra := len(candidates) - keep + 1
+	if extra <= 0 {
+		return nil, nil
+	}
+	var protected []string
+	for _, w := range []whose{lastSuccessful, mostRecent} {
+		path, err := r.readPointer(d.GroupID, w)
+		if err != nil {
+			return nil, err
+		}
+		protected = append(protected, path)
+	}
+	type aged struct {
+		path string
+		at   time.Time
+	}
+	var old []aged
+	for _, e := range candidates {
+		path := filepath.Join(group, e.Name())
+		if slices.Contains(protected, path) {
+			continue
+		}
+		info, err := e.Info()
+		if err != nil {
+			continue // gone meanwhile
+		}
+		old = append(old, aged{path, info.ModTime()})
+	}
+	slices.SortStableFunc(old, func(a, b aged) int { return a.at.Compare(b.at) })
+	var removed []string
+	for _, o := range old[:min(extra, len(old))] {
+		if err := os.RemoveAll(o.path); err != nil {
+			return removed, fmt.Errorf("remove an old deployment (max_revisions is %d): %w", keep, err)
+		}
+		removed = append(removed, o.path)
+	}
+	return removed, nil
+}

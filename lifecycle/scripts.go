@@ -1,0 +1,189 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"slipway/hooks"
+	"slipway/lifecycle/appspec"
+	"slipway/lifecycle/bundle"
+)
+
+// reportLimit is how much of a script's output goes into a result. The envelope of the service holds 8,192 bytes of JSON; what is
+// longer after escaping is cut there.
+const reportLimit = 6 << 10
+
+// scripts carries out an event that runs scripts: those of the chosen revision, in order, until one fails (H-8, H-9). Each runs in a
+// folder of its own under .slipway/runs, named after the command, so that a second call takes up what the first had begun.
+func (e *Engine) scripts(ctx context.Context, t *Ticket) Result {
+	d := t.deployment
+	rev, err := e.revision(d, t.Event)
+	if err != nil {
+		return failure(ctx, err)
+	}
+	if rev.archive == "" {
+		return success("", fmt.Sprintf("%s: nothing to run, there is no archive of %s", t.Event, rev.whose))
+	}
+	spec, err := readSpec(rev.archive, d.AppSpecFilename)
+	if err != nil {
+		return failure(ctx, err)
+	}
+	list := spec.Scripts(string(t.Event))
+	if len(list) == 0 {
+		return success("", fmt.Sprintf("%s: no scripts in the appspec of %s", t.Event, rev.whose))
+	}
+	began := time.Now()
+	var lines []string
+	for i, s := range list {
+		r, out := e.script(ctx, t, rev, i, s)
+		if r != nil {
+			return *r
+		}
+		lines = append(lines, summary(s, out))
+	}
+	return success("", fmt.Sprintf("%s: %s, in %s", t.Event, strings.Join(lines, "; "), rounded(time.Since(began))))
+}
+
+// script runs one script. It returns a result if that ends the event.
+func (e *Engine) script(ctx context.Context, t *Ticket, rev revision, i int, s appspec.Script) (*Result, hooks.Result) {
+	d := t.deployment
+	path, err := within(rev.archive, s.Location)
+	if err != nil {
+		return &Result{Code: ScriptMissing, Script: s.Location, Message: err.Error(), Err: err}, hooks.Result{}
+	}
+	order := hooks.Script{
+		Dir: e.root.own("runs", t.Key(), strconv.Itoa(i)), Path: path, Name: s.Location,
+		RunAs: s.RunAs, RunAsSet: s.RunAsSet, RunAsMode: e.opts.RunAsMode, Sudo: s.Sudo,
+		Timeout: s.Timeout, Grace: e.opts.Grace, Env: e.environment(d, t.Event, s),
+		ScriptsLog: e.root.scriptsLog(d), DeploymentID: d.ID, OpenOutput: e.opts.OpenOutput,
+	}
+	if !e.opts.NoDeployLog {
+		order.DeploymentsLog = e.root.deploymentsLog()
+	}
+	if i == 0 {
+		order.Header = []string{"LifecycleEvent - " + string(t.Event)}
+	}
+	run, err := e.opts.Runner.Resume(ctx, order)
+	if err != nil {
+		if ctx.Err() != nil {
+			return &Result{Err: ErrSuspended}, hooks.Result{}
+		}
+		r := failure(ctx, fmt.Errorf("start script %s: %w", s.Location, err))
+		return &r, hooks.Result{}
+	}
+	out, err := run.Wait(ctx)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return &Result{Err: fmt.Errorf("%w: script %s goes on", ErrSuspended, s.Location)}, out
+	case err != nil:
+		r := failure(ctx, fmt.Errorf("wait for script %s: %w", s.Location, err))
+		return &r, out
+	}
+	r := e.verdict(t, s, out)
+	if r != nil && rev.whose != thisRevision {
+		r.Message += fmt.Sprintf(" — the script is from %s, %s, not from the one being deployed", rev.whose, filepath.Dir(rev.archive))
+	}
+	return r, out
+}
+
+// verdict gives the outcome of a script its wire code, and tells the log and the observer of it.
+func (e *Engine) verdict(t *Ticket, s appspec.Script, out hooks.Result) *Result {
+	log := e.log.With(zap.String("event", string(t.Event)), zap.String("deployment", t.deployment.ID), zap.String("script", s.Location))
+	for _, note := range out.Notes {
+		log.Info("script: " + note)
+	}
+	for _, h := range out.Holders {
+		log.Warn("a process that the script left behind holds its output", zap.Int("pid", h.PID), zap.String("process", h.Command), zap.String("stream", h.Stream), zap.Int("descriptor", h.FD))
+	}
+	code := Succeeded
+	if out.Err != nil {
+		code = UnknownError
+		for _, c := range codes {
+			if errors.Is(out.Err, c.err) {
+				code = c.code
+			}
+		}
+	}
+	e.opts.Observe(Observation{Event: t.Event, Deployment: t.deployment.ID, Script: s.Location, Code: code, Exit: out.Exit, Took: out.Ended.Sub(out.Started)})
+	if code == Succeeded {
+		return nil
+	}
+	return &Result{Code: code, Script: s.Location, Message: out.Err.Error(), Log: out.Report(reportLimit), Err: out.Err}
+}
+
+// within is the path of a script inside the archive. A location that leaves it is refused; a leading slash means the top of the
+// archive, as for the official agent.
+func within(archive, location string) (string, error) {
+	local := strings.TrimLeft(location, "/")
+	if !filepath.IsLocal(local) {
+		return "", fmt.Errorf("script %s is not inside the bundle: a location is a path from its top", location)
+	}
+	return filepath.Join(archive, local), nil
+}
+
+func summary(s appspec.Script, out hooks.Result) string {
+	text := fmt.Sprintf("%s %s", s.Location, rounded(out.Ended.Sub(out.Started)))
+	if n := len(out.Left); n > 0 {
+		text += fmt.Sprintf(" (%d processes go on)", n)
+	}
+	return text
+}
+
+// environment is what a script sees: the agent's environment without credentials, then the variables of the deployment (H-20,
+// H-21) and our own.
+func (e *Engine) environment(d *Deployment, ev Event, s appspec.Script) []string {
+	set := map[string]string{
+		"LIFECYCLE_EVENT": string(ev), "DEPLOYMENT_ID": d.ID, "APPLICATION_NAME": d.Application,
+		"DEPLOYMENT_GROUP_NAME": d.GroupName, "DEPLOYMENT_GROUP_ID": d.GroupID,
+		"SLIPWAY_DEADLINE": time.Now().Add(s.Timeout).UTC().Format(time.RFC3339),
+	}
+	// A value that the revision does not have removes the variable (H-21).
+	unset := map[string]bool{}
+	bundleVar := func(name, value string) {
+		if value == "" {
+			unset[name] = true
+			return
+		}
+		set[name] = value
+	}
+	switch d.Revision.Type {
+	case bundle.S3:
+		bundleVar("BUNDLE_BUCKET", d.Revision.S3.Bucket)
+		bundleVar("BUNDLE_KEY", d.Revision.S3.Key)
+		bundleVar("BUNDLE_VERSION", d.Revision.S3.Version)
+		bundleVar("BUNDLE_ETAG", e.etag(d))
+	case bundle.GitHub:
+		bundleVar("BUNDLE_COMMIT", d.Revision.GitHub.CommitID)
+	}
+	env := make([]string, 0, len(e.opts.Environ)+len(set))
+	for _, kv := range e.opts.Environ {
+		name, _, _ := strings.Cut(kv, "=")
+		if _, ours := set[name]; !ours && !unset[name] {
+			env = append(env, kv)
+		}
+	}
+	for name, value := range set {
+		env = append(env, name+"="+strings.ReplaceAll(value, "\x00", ""))
+	}
+	return env
+}
+
+// etag is the one that the specification names, else the one that was downloaded (V-76, V-93).
+func (e *Engine) etag(d *Deployment) string {
+	if d.Revision.S3.ETag != "" {
+		return d.Revision.S3.ETag
+	}
+	data, err := os.ReadFile(filepath.Join(e.root.deployment(d), etagFile))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(data))
+}
