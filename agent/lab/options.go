@@ -48,6 +48,8 @@ type Options struct {
 	EventTimeout time.Duration
 	// Minute is how long a minute of the API's waits (ready, termination) lasts; 1 min by default.
 	Minute time.Duration
+	// PollWait is how long a poll waits for a command before it is told that there is none; 1 s by default, negative for not at all.
+	PollWait time.Duration
 	// Traffic performs BlockTraffic and AllowTraffic of one instance; nil does nothing, at once.
 	Traffic func(ctx context.Context, event string, host Host) error
 	// PossibleEvents is sent as AllPossibleLifecycleEvents. The service sends none to a server, nor does the lab by default.
@@ -73,6 +75,7 @@ func (o Options) complete() (Options, error) {
 	}
 	o.EventTimeout = cmp.Or(o.EventTimeout, time.Hour)
 	o.Minute = cmp.Or(o.Minute, time.Minute)
+	o.PollWait = max(cmp.Or(o.PollWait, time.Second), 0)
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}

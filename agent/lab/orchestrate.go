@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -181,14 +180,14 @@ func (s *service) abandon(d *deployment, t *target, cause error) {
 func (s *service) agentEvent(d *deployment, t *target, e *lifecycleEvent) error {
 	ctx, cancel := context.WithTimeoutCause(s.ctx, s.eventTimeout, errTimedOut)
 	defer cancel()
-	id, err := s.commands.enqueue(t.host.ID, t.executionID, e.LifecycleEventName, t.specification)
-	if err != nil {
-		return s.end(d, t, e, outcome{code: 5, message: err.Error()})
-	}
+	id := newUUID()
 	s.mu.Lock()
-	s.byCommand[id], s.ofCommand[id] = e, t
+	s.byCommand[id] = command{d, t, e}
 	s.mu.Unlock()
 	defer s.forget(id)
+	if err := s.commands.enqueue(id, t.host.ID, t.executionID, e.LifecycleEventName, t.specification); err != nil {
+		return s.end(d, t, e, outcome{code: 5, message: err.Error()})
+	}
 
 	type report struct {
 		outcome
@@ -266,14 +265,8 @@ func (s *service) end(d *deployment, t *target, e *lifecycleEvent, o outcome) er
 func (s *service) acknowledged(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e, t := s.byCommand[id], s.ofCommand[id]
-	if e == nil || e.Status != statusPending {
-		return
-	}
-	for _, d := range s.order {
-		if slices.Contains(d.targets, t) {
-			s.setEvent(d, t, e, statusInProgress, nil)
-		}
+	if c, ok := s.byCommand[id]; ok && c.event.Status == statusPending {
+		s.setEvent(c.deployment, c.target, c.event, statusInProgress, nil)
 	}
 }
 
@@ -281,7 +274,6 @@ func (s *service) forget(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.byCommand, id)
-	delete(s.ofCommand, id)
 }
 
 // setEvent records and tells a lifecycle event's status. The caller holds mu.

@@ -40,12 +40,19 @@ const (
 
 // commands is how the service reaches the agents.
 type commands interface {
-	// enqueue hands one event to a host and returns the command's id.
-	enqueue(hostID, executionID, event string, specification []byte) (string, error)
+	// enqueue hands one event to a host, under an id that nothing had before.
+	enqueue(id, hostID, executionID, event string, specification []byte) error
 	// await returns how the command ended.
 	await(ctx context.Context, id string) (outcome, error)
 	// withdraw takes back a command that no agent has acknowledged; it is never handed out again.
 	withdraw(id string)
+}
+
+// command is the event that a command stands for.
+type command struct {
+	deployment *deployment
+	target     *target
+	event      *lifecycleEvent
 }
 
 // outcome is an agent's report in the protocol's terms (P-53).
@@ -85,9 +92,8 @@ type service struct {
 	applications map[string]*application
 	configs      map[string]*deploymentConfigInfo
 	deployments  map[string]*deployment
-	order        []*deployment // oldest first
-	byCommand    map[string]*lifecycleEvent
-	ofCommand    map[string]*target
+	order        []*deployment      // oldest first
+	byCommand    map[string]command // what the agents have in hand, by command id
 	hosts        []*host
 	onPremises   map[string]*instanceInfo
 	tags         map[string][]tag   // by resource ARN
@@ -99,7 +105,7 @@ func newService(ctx context.Context, o Options, h *hub, c commands) *service {
 		region: o.Region, account: o.Account, log: o.Log.Named("codedeploy"), hub: h, commands: c, ctx: ctx,
 		eventTimeout: o.EventTimeout, minute: o.Minute, traffic: o.Traffic, possible: o.PossibleEvents,
 		applications: map[string]*application{}, configs: map[string]*deploymentConfigInfo{}, deployments: map[string]*deployment{},
-		byCommand: map[string]*lifecycleEvent{}, ofCommand: map[string]*target{},
+		byCommand:  map[string]command{},
 		onPremises: map[string]*instanceInfo{}, tags: map[string][]tag{}, fleets: map[string][]*host{},
 	}
 	for name, percent := range map[string]int{configAllAtOnce: 0, configHalfAtATime: 50, configOneAtATime: 99} {
