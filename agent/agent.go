@@ -35,17 +35,21 @@ type Options struct {
 	Engine        *lifecycle.Engine
 	Trust         *control.Trust // whose signature a specification needs
 	HostID        string         // the agent's own host identifier (P-70)
-	Wait          time.Duration  // pause after a poll that brought nothing and did not wait itself (P-36); 1 s when zero
 	MaxConcurrent int            // commands carried out side by side; 4 when zero
-	Backoff       Backoff        // pauses while the service does not answer
-	Changed       func(Status)   // is told of every change of state, and now and then that polls go on; nil: nobody
-	Polled        func(error)    // is told of every poll; nil: nobody
+	Pace          Pace
+	Changed       func(Status) // is told of every change of state, and now and then that polls go on; nil: nobody
+	Polled        func(error)  // is told of every poll; nil: nobody
 	Log           *zap.Logger
 }
 
-// Backoff bounds the pauses between polls that fail. They double from Min to Max; Denied is the longest while the service does not let
-// this host in. Zero fields mean 1 s, 1 min and 10 min.
-type Backoff struct{ Min, Max, Denied time.Duration }
+// Pace is how often the agent polls. Zero fields have the defaults beside them.
+type Pace struct {
+	// Wait is the pause after a poll that brought nothing and that the service did not hold (P-36); 1 s.
+	Wait time.Duration
+	// Pauses between polls that fail double from Min (1 s) to Max (1 min); Denied (10 min) is the longest while the service does not
+	// let this host in.
+	Min, Max, Denied time.Duration
+}
 
 // Agent is the daemon. Make one with New, call Run once.
 type Agent struct {
@@ -65,15 +69,12 @@ type Agent struct {
 
 	// expect is when, at the latest, the poll loop shows itself again (Unix nanoseconds): the measure of Alive.
 	expect  atomic.Int64
+	pace    atomic.Pointer[Pace]
 	started time.Time
 }
 
 // New makes an agent. It does nothing until Run.
 func New(o Options) *Agent {
-	if o.Wait <= 0 {
-		o.Wait = time.Second
-	}
-	o.Backoff = Backoff{Min: cmp.Or(o.Backoff.Min, time.Second), Max: cmp.Or(o.Backoff.Max, time.Minute), Denied: cmp.Or(o.Backoff.Denied, 10*time.Minute)}
 	if o.MaxConcurrent <= 0 {
 		o.MaxConcurrent = 4
 	}
@@ -86,10 +87,19 @@ func New(o Options) *Agent {
 	if o.Polled == nil {
 		o.Polled = func(error) {}
 	}
-	return &Agent{
+	a := &Agent{
 		opts: o, log: o.Log, wake: make(chan struct{}, 1),
 		inHand: map[string]InHand{}, link: Connecting, since: time.Now(), started: time.Now(),
 	}
+	a.SetPace(o.Pace)
+	return a
+}
+
+// SetPace changes how often the agent polls, from the next pause on.
+func (a *Agent) SetPace(p Pace) {
+	a.pace.Store(&Pace{
+		Wait: cmp.Or(p.Wait, time.Second), Min: cmp.Or(p.Min, time.Second), Max: cmp.Or(p.Max, time.Minute), Denied: cmp.Or(p.Denied, 10*time.Minute),
+	})
 }
 
 // Run recovers what an earlier process left and then polls until ctx ends, which is its only way to end. When it does, no new

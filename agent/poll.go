@@ -51,7 +51,7 @@ func (a *Agent) poll(ctx context.Context) {
 			if a.setLink(link, err.Error()) {
 				failures = 0
 			}
-			pause = a.opts.Backoff.pause(link, failures)
+			pause = a.pace.Load().pause(link, failures)
 			failures++
 		default:
 			failures = 0
@@ -60,7 +60,7 @@ func (a *Agent) poll(ctx context.Context) {
 				continue
 			}
 			// A service that held the poll has made the pause already.
-			pause = jitter(max(0, a.opts.Wait-time.Since(began)))
+			pause = jitter(max(0, a.pace.Load().Wait-time.Since(began)))
 		}
 		a.pause(ctx, pause, err != nil)
 	}
@@ -143,15 +143,15 @@ func advice(link Link) string {
 }
 
 // pause is how long to wait after so many failures of one kind: doubling, with jitter, so that a fleet does not come back as one.
-func (b Backoff) pause(link Link, failures int) time.Duration {
-	first, most := b.Min, b.Max
+func (p *Pace) pause(link Link, failures int) time.Duration {
+	first, most := p.Min, p.Max
 	switch link {
 	case Throttled:
-		first, most = 2*b.Min, b.Max*3/2
+		first, most = 2*p.Min, p.Max*3/2
 	case Skewed:
-		first, most = 5*b.Min, 5*b.Max
+		first, most = 5*p.Min, 5*p.Max
 	case Denied:
-		first, most = b.Denied/40, b.Denied
+		first, most = p.Denied/40, p.Denied
 	}
 	return jitter(min(first<<min(failures, 16), most))
 }

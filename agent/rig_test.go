@@ -138,14 +138,16 @@ func (r *rig) start() *Agent {
 		r.t.Fatal(err)
 	}
 	engine, err := lifecycle.Open(r.t.Context(), lifecycle.Options{
-		Root: r.root(), Fetcher: r.shelf, Limits: bundle.DefaultLimits,
-		Runner:  &hooks.Runner{Shim: []string{"/proc/self/exe", "hook-shim"}, Log: r.log},
-		Environ: []string{"PATH=" + os.Getenv("PATH"), "OUT=" + r.dir}, Grace: 200 * time.Millisecond, Log: r.log,
+		Root: r.root(), Fetcher: r.shelf, Log: r.log,
+		Runner: &hooks.Runner{Shim: []string{"/proc/self/exe", "hook-shim"}, Log: r.log},
+		Settings: lifecycle.Settings{
+			Limits: bundle.DefaultLimits, Environ: []string{"PATH=" + os.Getenv("PATH"), "OUT=" + r.dir}, Grace: 200 * time.Millisecond,
+		},
 	})
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	a := New(Options{Commands: commands, Engine: engine, Trust: r.trust, HostID: hostID, Wait: 20 * time.Millisecond, Log: r.log})
+	a := New(Options{Commands: commands, Engine: engine, Trust: r.trust, HostID: hostID, Pace: Pace{Wait: 20 * time.Millisecond}, Log: r.log})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {

@@ -33,7 +33,7 @@ func (e *Engine) revision(d *Deployment, ev Event) (revision, error) {
 		}
 		return revision{thisRevision, current}, nil
 	}
-	if e.opts.OldRevision == "skip" {
+	if e.settings.Load().OldRevision == "skip" {
 		return revision{whose: w}, nil
 	}
 	deployment, err := e.root.readPointer(d.GroupID, w)
@@ -42,7 +42,7 @@ func (e *Engine) revision(d *Deployment, ev Event) (revision, error) {
 	}
 	archive := filepath.Join(deployment, archiveFolder)
 	if !isDir(archive) {
-		if e.opts.OldRevision == "run" {
+		if e.settings.Load().OldRevision == "run" {
 			return revision{}, fmt.Errorf("%s runs the scripts of %s, and its archive %s is gone (old_revision_hooks: skip-if-missing would go on without it)", ev, w, archive)
 		}
 		e.log.Warn("the revision whose scripts the event runs is gone: nothing is run", zap.String("event", string(ev)), zap.String("path", archive))

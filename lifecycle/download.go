@@ -20,7 +20,7 @@ func (e *Engine) download(ctx context.Context, d *Deployment) Result {
 	ctx, cancel := e.graced(ctx)
 	defer cancel()
 	began := time.Now()
-	removed, err := e.root.prune(d, e.opts.MaxRevisions)
+	removed, err := e.root.prune(d, e.settings.Load().MaxRevisions)
 	if err != nil {
 		return failure(ctx, err)
 	}
@@ -76,7 +76,7 @@ func (e *Engine) unpack(ctx context.Context, d *Deployment, file *os.File, archi
 		return bundle.Stats{}, err
 	}
 	defer dir.Close()
-	stats, err := bundle.Unpack(ctx, file, d.Revision.Format(), dir, e.opts.Limits)
+	stats, err := bundle.Unpack(ctx, file, d.Revision.Format(), dir, e.settings.Load().Limits)
 	if err != nil {
 		return stats, err
 	}

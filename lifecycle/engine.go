@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -25,22 +27,28 @@ type Fetcher interface {
 
 // Options are what an Engine is made of. Zero fields have the meaning that is said beside them.
 type Options struct {
-	Root         string // the deployment root (I-1): an absolute path
-	Program      string // names the deployments log (I-10); "codedeploy-agent" when empty
-	Tracking     string // the official agent's tracking folder (C-17); "ongoing-deployment" when empty
-	MaxRevisions int    // how many deployments of a group are kept (I-22); 5 when zero
-	Fetcher      Fetcher
-	Limits       bundle.Limits
-	Runner       *hooks.Runner
-	Environ      []string      // the environment that scripts inherit, without credentials
-	Grace        time.Duration // between TERM and KILL of a script that is over its time; the runner's default when zero
-	OpenOutput   string        // what a left-over process that holds a script's output means: "warn" or "fail"
-	RunAsMode    string        // "setuid" or "su"
-	StopTimeout  time.Duration // how long a download or installation may go on after the stop of the program; 120 s when zero
-	NoDeployLog  bool          // leaves out the deployments log (C-16)
-	OldRevision  string        // hooks of a revision that is gone: "skip-if-missing" (also ""), "run" (fail as H-6), "skip"
-	Log          *zap.Logger
-	Observe      func(Observation) // is told what happens, from the goroutine that does it; nil: nobody
+	Root        string // the deployment root (I-1): an absolute path
+	Program     string // names the deployments log (I-10); "codedeploy-agent" when empty
+	Tracking    string // the official agent's tracking folder (C-17); "ongoing-deployment" when empty
+	Fetcher     Fetcher
+	Runner      *hooks.Runner
+	NoDeployLog bool // leaves out the deployments log (C-16)
+	Settings    Settings
+	Log         *zap.Logger
+	Observe     func(Observation) // is told what happens, from the goroutine that does it; nil: nobody
+}
+
+// Settings are the options that may change while the engine works: see Engine.Set.
+type Settings struct {
+	MaxRevisions   int // how many deployments of a group are kept (I-22); 5 when zero
+	Limits         bundle.Limits
+	Environ        []string      // the environment that scripts inherit, without credentials
+	Grace          time.Duration // between TERM and KILL of a script that is over its time; the runner's default when zero
+	OpenOutput     string        // what a left-over process that holds a script's output means: "warn" (also "") or "fail"
+	OpenOutputWait time.Duration // how long such output is waited for; the runner's default when zero
+	RunAsMode      string        // "setuid" (also "") or "su"
+	StopTimeout    time.Duration // how long a download or installation may go on after the stop of the program; 120 s when zero
+	OldRevision    string        // hooks of a revision that is gone: "skip-if-missing" (also ""), "run" (fail as H-6), "skip"
 }
 
 // An Observation is one thing that happened, for metrics and for a person who watches.
@@ -63,8 +71,9 @@ type Engine struct {
 	log     *zap.Logger
 	lock    *os.File
 
-	groups  sync.Map   // group id → *sync.Mutex: who works on a group's pointers and folders
-	install sync.Mutex // one installation at a time: destinations may be shared by groups
+	settings atomic.Pointer[Settings]
+	groups   sync.Map   // group id → *sync.Mutex: who works on a group's pointers and folders
+	install  sync.Mutex // one installation at a time: destinations may be shared by groups
 }
 
 // ErrLocked says that another engine has the deployment root.
@@ -78,6 +87,7 @@ func Open(ctx context.Context, opts Options) (*Engine, error) {
 	}
 	defaults(&opts)
 	e := &Engine{opts: opts, root: root{path: filepath.Clean(opts.Root), program: opts.Program}, log: opts.Log}
+	e.Set(opts.Settings)
 	e.tickets = &tickets{root: e.root, tracking: opts.Tracking, mine: map[string]int{}}
 	if err := os.MkdirAll(e.root.path, 0o755); err != nil {
 		return nil, fmt.Errorf("make the deployment root: %w", err)
@@ -113,18 +123,19 @@ func defaults(o *Options) {
 	if o.Tracking == "" {
 		o.Tracking = trackingFolder
 	}
-	if o.MaxRevisions == 0 {
-		o.MaxRevisions = 5
-	}
-	if o.StopTimeout == 0 {
-		o.StopTimeout = 120 * time.Second
-	}
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
 	if o.Observe == nil {
 		o.Observe = func(Observation) {}
 	}
+}
+
+// Set changes the settings. Events in hand end with those they began with.
+func (e *Engine) Set(s Settings) {
+	s.MaxRevisions = cmp.Or(s.MaxRevisions, 5)
+	s.StopTimeout = cmp.Or(s.StopTimeout, 120*time.Second)
+	e.settings.Store(&s)
 }
 
 func (e *Engine) lockRoot() error {
@@ -273,7 +284,7 @@ func (e *Engine) group(id string) *sync.Mutex {
 func (e *Engine) graced(ctx context.Context) (context.Context, context.CancelFunc) {
 	work, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
-		timer := time.AfterFunc(e.opts.StopTimeout, func() { cancel(ErrSuspended) })
+		timer := time.AfterFunc(e.settings.Load().StopTimeout, func() { cancel(ErrSuspended) })
 		context.AfterFunc(work, func() { timer.Stop() })
 	})
 	return work, func() { stop(); cancel(context.Canceled) }

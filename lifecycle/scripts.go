@@ -59,11 +59,12 @@ func (e *Engine) script(ctx context.Context, t *Ticket, rev revision, i int, s a
 	if err != nil {
 		return &Result{Code: ScriptMissing, Script: s.Location, Message: err.Error(), Err: err}, hooks.Result{}
 	}
+	set := e.settings.Load()
 	order := hooks.Script{
 		Dir: e.root.own("runs", t.Key(), strconv.Itoa(i)), Path: path, Name: s.Location,
-		RunAs: s.RunAs, RunAsSet: s.RunAsSet, RunAsMode: e.opts.RunAsMode, Sudo: s.Sudo,
-		Timeout: s.Timeout, Grace: e.opts.Grace, Env: e.environment(d, t.Event, s),
-		ScriptsLog: e.root.scriptsLog(d), DeploymentID: d.ID, OpenOutput: e.opts.OpenOutput,
+		RunAs: s.RunAs, RunAsSet: s.RunAsSet, RunAsMode: set.RunAsMode, Sudo: s.Sudo,
+		Timeout: s.Timeout, Grace: set.Grace, Env: e.environment(set.Environ, d, t.Event, s),
+		ScriptsLog: e.root.scriptsLog(d), DeploymentID: d.ID, OpenOutput: set.OpenOutput, OpenOutputWait: set.OpenOutputWait,
 	}
 	if !e.opts.NoDeployLog {
 		order.DeploymentsLog = e.root.deploymentsLog()
@@ -139,7 +140,7 @@ func summary(s appspec.Script, out hooks.Result) string {
 
 // environment is what a script sees: the agent's environment without credentials, then the variables of the deployment (H-20,
 // H-21) and our own.
-func (e *Engine) environment(d *Deployment, ev Event, s appspec.Script) []string {
+func (e *Engine) environment(inherited []string, d *Deployment, ev Event, s appspec.Script) []string {
 	set := map[string]string{
 		"LIFECYCLE_EVENT": string(ev), "DEPLOYMENT_ID": d.ID, "APPLICATION_NAME": d.Application,
 		"DEPLOYMENT_GROUP_NAME": d.GroupName, "DEPLOYMENT_GROUP_ID": d.GroupID,
@@ -163,8 +164,8 @@ func (e *Engine) environment(d *Deployment, ev Event, s appspec.Script) []string
 	case bundle.GitHub:
 		bundleVar("BUNDLE_COMMIT", d.Revision.GitHub.CommitID)
 	}
-	env := make([]string, 0, len(e.opts.Environ)+len(set))
-	for _, kv := range e.opts.Environ {
+	env := make([]string, 0, len(inherited)+len(set))
+	for _, kv := range inherited {
 		name, _, _ := strings.Cut(kv, "=")
 		if _, ours := set[name]; !ours && !unset[name] {
 			env = append(env, kv)

@@ -31,7 +31,8 @@ type daemon struct {
 	health  *health.Registry
 	notify  systemd.Notifier
 	fetcher lateFetcher
-	agent   atomic.Pointer[agent.Agent]
+	who     atomic.Pointer[identity.Identity] // nil until it is known
+	agent   atomic.Pointer[agent.Agent]       // nil until then too
 }
 
 func (p *program) newDaemon(cfg *config.Config) (*daemon, error) {
@@ -43,7 +44,7 @@ func (p *program) newDaemon(cfg *config.Config) (*daemon, error) {
 		log.Warn("configuration", zap.String("warning", w.Error()))
 	}
 	d := &daemon{p: p, cfg: cfg, log: log, level: level, notify: systemd.FromEnv(p.getenv, os.Getpid())}
-	d.fetcher.tokenFile = cfg.GitHubTokenFile
+	d.fetcher.tokenFile.Store(&cfg.GitHubTokenFile)
 	return d, nil
 }
 
@@ -83,7 +84,7 @@ func (d *daemon) run(ctx context.Context) error {
 
 	publish(agent.Status{Started: time.Now(), Since: time.Now(), Link: agent.Connecting, InHand: []agent.InHand{}})
 	d.log.Info("started", zap.String("version", buildVersion()), zap.Int("pid", os.Getpid()), zap.String("root", d.cfg.RootDir), zap.String("health", listen))
-	go d.watchConfig(ctx)
+	go d.watchConfig(ctx, engine)
 	if err := d.notify.Ready("looking for the identity of this host"); err != nil {
 		d.log.Warn("tell systemd", zap.Error(err))
 	}
@@ -143,11 +144,12 @@ func (d *daemon) connect(ctx context.Context, engine *lifecycle.Engine, trust *c
 	}
 	d.log.Info("this host", zap.String("host", who.HostID), zap.String("region", who.Region), zap.String("endpoint", endpoint), zap.Bool("on_premises", who.OnPremises))
 	a := agent.New(agent.Options{
-		Commands: commands, Engine: engine, Trust: trust, HostID: who.HostID, Wait: d.cfg.WaitBetweenRuns,
-		MaxConcurrent: d.cfg.MaxConcurrent, Backoff: agent.Backoff{Min: d.cfg.Poll.BackoffMin, Max: d.cfg.Poll.BackoffMax, Denied: d.cfg.Poll.DeniedPause},
-		Changed: publish, Polled: d.health.Metrics().Poll, Log: d.log.Named("agent"),
+		Commands: commands, Engine: engine, Trust: trust, HostID: who.HostID, Pace: pace(d.cfg),
+		MaxConcurrent: d.cfg.MaxConcurrent, Changed: publish, Polled: d.health.Metrics().Poll, Log: d.log.Named("agent"),
 	})
 	d.agent.Store(a)
+	d.who.Store(who)
+	engine.Set(d.settings(d.cfg))
 	return a, nil
 }
 
@@ -185,18 +187,28 @@ func (d *daemon) identify(ctx context.Context) (*identity.Identity, error) {
 func (d *daemon) engineOptions() lifecycle.Options {
 	c := d.cfg
 	return lifecycle.Options{
-		Root: c.RootDir, Program: c.ProgramName, Tracking: c.OngoingDeploymentTracking, MaxRevisions: c.MaxRevisions,
-		Fetcher: &d.fetcher,
-		Limits:  bundle.Limits{MaxSize: int64(c.Limits.MaxSize), MaxFiles: c.Limits.MaxFiles, MaxRatio: c.Limits.MaxRatio},
-		Runner:  &hooks.Runner{Shim: []string{"/proc/self/exe", shimVerb}, Log: d.log.Named("hooks")},
-		Environ: hookEnvironment(d.p.environ, c), Grace: c.Hooks.Grace, OpenOutput: c.Hooks.OpenOutput, RunAsMode: c.Hooks.RunAsMode,
-		StopTimeout: c.StopTimeout, NoDeployLog: !c.EnableDeploymentsLog, OldRevision: c.OldRevisionHooks,
-		Log: d.log.Named("lifecycle"), Observe: d.observe,
+		Root: c.RootDir, Program: c.ProgramName, Tracking: c.OngoingDeploymentTracking, NoDeployLog: !c.EnableDeploymentsLog,
+		Fetcher: &d.fetcher, Runner: &hooks.Runner{Shim: []string{"/proc/self/exe", shimVerb}, Log: d.log.Named("hooks")},
+		Settings: d.settings(c), Log: d.log.Named("lifecycle"), Observe: d.observe,
 	}
 }
 
+// settings are what the engine may be told anew while it works.
+func (d *daemon) settings(c *config.Config) lifecycle.Settings {
+	return lifecycle.Settings{
+		MaxRevisions: c.MaxRevisions, Environ: hookEnvironment(d.p.environ, c, d.who.Load()),
+		Limits: bundle.Limits{MaxSize: int64(c.Limits.MaxSize), MaxFiles: c.Limits.MaxFiles, MaxRatio: c.Limits.MaxRatio},
+		Grace:  c.Hooks.Grace, OpenOutput: c.Hooks.OpenOutput, OpenOutputWait: c.Hooks.OpenOutputWait, RunAsMode: c.Hooks.RunAsMode,
+		StopTimeout: c.StopTimeout, OldRevision: c.OldRevisionHooks,
+	}
+}
+
+func pace(c *config.Config) agent.Pace {
+	return agent.Pace{Wait: c.WaitBetweenRuns, Min: c.Poll.BackoffMin, Max: c.Poll.BackoffMax, Denied: c.Poll.DeniedPause}
+}
+
 // watchConfig takes over what may change while the daemon runs. A file that is wrong keeps the old values.
-func (d *daemon) watchConfig(ctx context.Context) {
+func (d *daemon) watchConfig(ctx context.Context, engine *lifecycle.Engine) {
 	changes, err := config.Watch(ctx, d.p.loadOptions(), d.log.Named("config"))
 	if err != nil {
 		d.log.Warn("the configuration is not watched: changes need a restart", zap.Error(err))
@@ -215,6 +227,11 @@ func (d *daemon) watchConfig(ctx context.Context) {
 		}
 		if err := d.watchApplication(cfg.Health); err != nil {
 			d.log.Error("health.probe", zap.Error(err))
+		}
+		engine.Set(d.settings(cfg))
+		d.fetcher.tokenFile.Store(&cfg.GitHubTokenFile)
+		if a := d.agent.Load(); a != nil {
+			a.SetPace(pace(cfg))
 		}
 		d.log.Info("configuration read again", zap.Int("warnings", len(cfg.Warnings)))
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"slipway/agent/config"
+	"slipway/agent/identity"
 )
 
 // notForHooks are variables of the agent that no script gets: credentials (X-8, V-76) and what systemd tells the service itself.
@@ -22,8 +23,8 @@ var loaderVariables = []string{"LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT"}
 // allowed is all that scripts inherit under restrict_hook_env_to_allowlist (V-112).
 var allowed = []string{"PATH", "HOME", "USER"}
 
-// hookEnvironment is the part of the agent's environment that scripts inherit.
-func hookEnvironment(environ []string, c *config.Config) []string {
+// hookEnvironment is the part of the agent's environment that scripts inherit, and what they may know of this host.
+func hookEnvironment(environ []string, c *config.Config, who *identity.Identity) []string {
 	var env []string
 	for _, kv := range environ {
 		name, _, ok := strings.Cut(kv, "=")
@@ -33,6 +34,12 @@ func hookEnvironment(environ []string, c *config.Config) []string {
 		case c.StripLoaderEnv && slices.Contains(loaderVariables, name):
 		default:
 			env = append(env, kv)
+		}
+	}
+	if who != nil {
+		env = append(env, "SLIPWAY_REGION="+who.Region)
+		if who.InstanceID != "" {
+			env = append(env, "SLIPWAY_INSTANCE_ID="+who.InstanceID)
 		}
 	}
 	return env

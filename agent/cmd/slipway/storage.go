@@ -18,7 +18,7 @@ import (
 type lateFetcher struct {
 	ready atomic.Pointer[bundle.Fetcher]
 	// tokenFile holds a token for GitHub revisions that come without one; "" for none. It is read anew for each.
-	tokenFile string
+	tokenFile atomic.Pointer[string]
 }
 
 func (f *lateFetcher) Fetch(ctx context.Context, rev bundle.Revision, dst *os.File) (bundle.Object, error) {
@@ -26,8 +26,8 @@ func (f *lateFetcher) Fetch(ctx context.Context, rev bundle.Revision, dst *os.Fi
 	if fetcher == nil {
 		return bundle.Object{}, errors.New("the identity of this host is not known yet")
 	}
-	if rev.Type == bundle.GitHub && rev.GitHub.Token == "" && f.tokenFile != "" {
-		token, err := os.ReadFile(f.tokenFile)
+	if rev.Type == bundle.GitHub && rev.GitHub.Token == "" && *f.tokenFile.Load() != "" {
+		token, err := os.ReadFile(*f.tokenFile.Load())
 		if err != nil {
 			return bundle.Object{}, fmt.Errorf("read the token for GitHub: %w (github_token_file says where it is)", err)
 		}
