@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -143,7 +142,7 @@ func TestAcknowledgement(t *testing.T) {
 				if c := r.do("ApplicationStart", r.spec("d-1", "k")); c.Status != control.Succeeded {
 					t.Fatalf("the next command = %+v", c)
 				}
-				if s, _ := r.service.State(id); s.Completions != 0 {
+				if s, _ := r.service.State(id); len(s.Completions) != 0 {
 					t.Errorf("completed: %+v", s)
 				}
 			}
@@ -153,12 +152,8 @@ func TestAcknowledgement(t *testing.T) {
 			}
 			var acks []string
 			for _, c := range r.service.Calls() {
-				var body struct {
-					HostCommandIdentifier string
-					Diagnostics           control.Envelope
-				}
-				if c.Operation == "PutHostCommandAcknowledgement" && json.Unmarshal(c.Body, &body) == nil && body.HostCommandIdentifier == id {
-					acks = append(acks, body.Diagnostics.Payload)
+				if c.Operation == "PutHostCommandAcknowledgement" && c.Body["HostCommandIdentifier"] == id {
+					acks = append(acks, c.Body["Diagnostics"].(map[string]any)["Payload"].(string))
 				}
 			}
 			want := `{"IsCommandNoop":false}` // P-45
@@ -194,7 +189,8 @@ func TestScriptFailures(t *testing.T) {
 			r.start()
 			spec := r.spec("d-1", "k")
 			r.do("DownloadBundle", spec)
-			c := r.do("AfterInstall", spec)
+			id := r.send("AfterInstall", spec)
+			c := r.await(id)
 			if c.Status != control.Failed || c.Diagnostics.ErrorCode != tt.code || c.Diagnostics.ScriptName != "s.sh" {
 				t.Errorf("completion %+v, want code %d", c, tt.code)
 			}
@@ -202,8 +198,8 @@ func TestScriptFailures(t *testing.T) {
 				t.Errorf("message %q, log %q; want %q and %q", c.Diagnostics.Message, c.Diagnostics.Log, tt.message, tt.log)
 			}
 			r.halt()
-			if s, _ := r.service.State(c.ID); s.Completions != 1 {
-				t.Errorf("reported %d times", s.Completions)
+			if s, _ := r.service.State(id); len(s.Completions) != 1 {
+				t.Errorf("reported %d times", len(s.Completions))
 			}
 		})
 	}
@@ -268,7 +264,7 @@ func TestRefused(t *testing.T) {
 		command func(*rig) controltest.Command
 		want    string
 	}{
-		{"tampered P-62 X-1", func(r *rig) controltest.Command { return controltest.Command{Spec: r.service.Tampered(good(r))} }, "signature"},
+		{"tampered P-62 X-1", func(r *rig) controltest.Command { return controltest.Command{Spec: r.tampered(good(r))} }, "signature"},
 		{"unsigned P-61", func(r *rig) controltest.Command {
 			return controltest.Command{Spec: control.Envelope{Format: "TEXT/JSON", Payload: string(good(r))}}
 		}, "signed"},
@@ -278,7 +274,8 @@ func TestRefused(t *testing.T) {
 		{"other format", func(*rig) controltest.Command {
 			return controltest.Command{Spec: control.Envelope{Format: "YAML", Payload: "x"}}
 		}, "YAML"},
-		{"no envelope P-61", func(*rig) controltest.Command { return controltest.Command{} }, ""},
+		{"no envelope P-61", func(*rig) controltest.Command { return controltest.Command{NoEnvelope: true} }, ""},
+		{"no specification P-43", func(*rig) controltest.Command { return controltest.Command{NoSpec: true} }, ""},
 		{"signed nonsense", func(r *rig) controltest.Command {
 			return controltest.Command{Spec: r.service.Sign([]byte(`{"DeploymentId":"d"}`))}
 		}, "DeploymentGroupId"},
@@ -337,9 +334,9 @@ func TestTrustPolicies(t *testing.T) {
 				ok   bool
 			}{
 				{"signed", r.service.Sign(spec), true},
-				{"forged", r.service.Forged(spec), integrity},
-				{"expired", r.service.Expired(spec), integrity},
-				{"tampered", r.service.Tampered(spec), false},
+				{"forged", r.signedBy(r.service.ForgedSigner, spec), integrity},
+				{"expired", r.signedBy(r.service.ExpiredSigner, spec), integrity},
+				{"tampered", r.tampered(spec), false},
 				{"unsigned", control.Envelope{Format: "TEXT/JSON", Payload: string(spec)}, false},
 				{"garbage", control.Envelope{Format: "PKCS7/JSON", Payload: "-----BEGIN PKCS7-----\nMIIB\n-----END PKCS7-----"}, false},
 			} {
@@ -357,8 +354,8 @@ func TestWrongHost(t *testing.T) {
 	r := newRig(t)
 	r.start()
 	for name, cmd := range map[string]controltest.Command{
-		"other host":  {ReplyHostID: "arn:aws:ec2:us-east-1:111122223333:instance/i-0fffffffffffffff0", Name: "Install"},
-		"a substring": {ReplyHostID: "arn:aws:ec2", Name: "Install"},
+		"other host":  {EchoHost: "arn:aws:ec2:us-east-1:111122223333:instance/i-0fffffffffffffff0", Name: "Install"},
+		"a substring": {EchoHost: "arn:aws:ec2", Name: "Install"},
 		"no name":     {},
 	} {
 		cmd.HostID, cmd.ExecutionID, cmd.Spec = hostID, "arn:aws/d/i/1", r.service.Sign(r.spec("d-1", "k"))
@@ -389,7 +386,7 @@ func TestRestartDuringScript(t *testing.T) {
 	if took := time.Since(began); took > time.Second {
 		t.Errorf("the stop took %v", took)
 	}
-	if s, _ := r.service.State(id); s.Completions != 0 {
+	if s, _ := r.service.State(id); len(s.Completions) != 0 {
 		t.Fatalf("reported before it ended: %+v", s)
 	}
 	r.start()
@@ -417,7 +414,7 @@ func TestRedelivery(t *testing.T) {
 	id := r.send("AfterInstall", spec)
 	first := r.await(id)
 	r.service.Redeliver(id)
-	eventually(t, "a second completion", func() bool { s, _ := r.service.State(id); return s.Completions == 2 })
+	eventually(t, "a second completion", func() bool { s, _ := r.service.State(id); return len(s.Completions) == 2 })
 	again := r.await(id)
 	if diff := cmp.Diff(first.Diagnostics, again.Diagnostics); diff != "" || again.Status != first.Status {
 		t.Errorf("another answer (-first +second):\n%s", diff)

@@ -187,6 +187,30 @@ func (r *rig) send(event string, spec []byte) string {
 	return r.service.Enqueue(controltest.Command{HostID: hostID, ExecutionID: "arn:aws/d/i/1", Name: event, Spec: r.service.Sign(spec)})
 }
 
+// tampered is a signed specification with one byte of its content changed.
+func (r *rig) tampered(spec []byte) control.Envelope {
+	r.t.Helper()
+	env, err := controltest.TamperContent(r.service.Sign(spec), spec)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return env
+}
+
+// signedBy is a specification signed by another signer.
+func (r *rig) signedBy(signer func() (controltest.Signer, error), spec []byte) control.Envelope {
+	r.t.Helper()
+	s, err := signer()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	env, err := s.Sign(spec)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return env
+}
+
 // await waits for the completion of a command.
 func (r *rig) await(id string) controltest.Completion {
 	r.t.Helper()

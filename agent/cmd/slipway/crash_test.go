@@ -158,7 +158,7 @@ func TestKillBeforeCompletion(t *testing.T) {
 	h.start()
 	spec := h.spec("d-1", "k", "zip")
 	h.do("DownloadBundle", spec)
-	remove := h.service.Inject(controltest.Fault{Operation: "PutHostCommandComplete", Times: -1, Status: http.StatusInternalServerError})
+	remove := h.service.Inject(controltest.Fault{Operation: "PutHostCommandComplete", Status: http.StatusInternalServerError})
 	id := h.send("AfterInstall", spec)
 	h.eventually("the completion is tried", func() bool {
 		for _, c := range h.service.Calls() {
@@ -187,7 +187,7 @@ func TestCompletionRefusedTwelveTimes(t *testing.T) {
 	c := h.once(id, control.Succeeded)
 	tries := 0
 	for _, call := range h.service.Calls() {
-		if call.Operation == "PutHostCommandComplete" {
+		if call.Operation == "PutHostCommandComplete" && call.Body["HostCommandIdentifier"] == id {
 			tries++
 		}
 	}
@@ -205,8 +205,8 @@ func (h *host) once(id string, want control.Status) controltest.Completion {
 	}
 	// A later command of the same group is behind anything that could still be sent for this one.
 	h.do("ApplicationStop", h.spec("d-later", "k", "zip"))
-	if s, _ := h.service.State(id); s.Completions != 1 {
-		h.t.Errorf("reported %d times", s.Completions)
+	if s, _ := h.service.State(id); len(s.Completions) != 1 {
+		h.t.Errorf("reported %d times", len(s.Completions))
 	}
 	return c
 }

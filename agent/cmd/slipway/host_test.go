@@ -224,7 +224,7 @@ func (h *host) do(event string, spec []byte) controltest.Completion {
 // acknowledged waits until a command was acknowledged.
 func (h *host) acknowledged(id string) {
 	h.t.Helper()
-	h.eventually("the command is acknowledged", func() bool { s, _ := h.service.State(id); return s.Acknowledged > 0 })
+	h.eventually("the command is acknowledged", func() bool { s, _ := h.service.State(id); return s.Acks > 0 })
 }
 
 func (h *host) eventually(what string, ok func() bool) {
