@@ -265,7 +265,10 @@ func (r Result) Report(limit int) string {
 		fmt.Fprintln(&b, n)
 	}
 	out := strings.ToValidUTF8(b.String(), "\uFFFD")
-	if len(out) > limit/2 && limit > 0 {
+	if limit <= 0 {
+		return ""
+	}
+	if len(out) > limit/2 {
 		out = clip(strings.TrimSuffix(out, "\n"), limit/2-1) + "\n"
 	}
 	shown := map[string]bool{}

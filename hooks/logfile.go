@@ -66,17 +66,21 @@ func (l *logFile) current() error {
 		return l.open()
 	}
 	now, err := os.Stat(l.path)
-	switch {
-	case err == nil && os.SameFile(now, l.info):
+	if err == nil && os.SameFile(now, l.info) {
 		return nil
-	case errors.Is(err, fs.ErrNotExist):
-		if _, err := os.Stat(filepath.Dir(l.path)); err != nil {
-			return nil
-		}
-	case err != nil:
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	if !exists(filepath.Dir(l.path)) {
+		return nil
+	}
 	return l.open()
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return !errors.Is(err, fs.ErrNotExist)
 }
 
 func (l *logFile) open() error {

@@ -171,7 +171,12 @@ func (o *output) log(mark, block []byte) {
 	if o.deployments != nil {
 		stamp := now.AppendFormat(nil, "[2006-01-02 15:04:05.000] [")
 		stamp = append(append(stamp, o.id...), ']')
-		o.stamped(o.deployments, append(stamp, mark...), block, bytes.TrimSpace)
+		o.stamped(o.deployments, append(stamp, mark...), block, func(line []byte) []byte {
+			if mark == nil {
+				return bytes.TrimSpace(line)
+			}
+			return bytes.TrimRight(line, " \t\r\v\f") // the mark is part of the text that is trimmed (H-26)
+		})
 	}
 }
 

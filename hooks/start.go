@@ -93,8 +93,8 @@ func (s Script) claim(lock *os.File) error {
 
 func (s Script) unused() error {
 	for _, name := range []string{startedFile, resultFile} {
-		if _, err := os.Lstat(filepath.Join(s.Dir, name)); !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%w: %s", ErrStarted, filepath.Join(s.Dir, name))
+		if path := filepath.Join(s.Dir, name); exists(path) {
+			return fmt.Errorf("%w: %s", ErrStarted, path)
 		}
 	}
 	return nil
@@ -168,10 +168,7 @@ func (r *Runner) bury(shim *os.Process, script string, p Place) {
 // Attach takes over the run of a folder, whoever started it. ErrNotStarted: nothing ran and nothing will; Start may be
 // called. A run whose shim was lost is no error here: its Result is ErrLost.
 func (r *Runner) Attach(dir string) (*Run, error) {
-	has := func(name string) bool {
-		_, err := os.Lstat(filepath.Join(dir, name))
-		return err == nil
-	}
+	has := func(name string) bool { return exists(filepath.Join(dir, name)) }
 	over := func() *Run { return &Run{dir: dir, log: r.log(), released: closed()} }
 	lock, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_RDONLY|syscall.O_NOFOLLOW, 0)
 	if err == nil {

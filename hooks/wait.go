@@ -58,7 +58,7 @@ func (r *Run) Wait(ctx context.Context) (Result, error) {
 	watch, err := fsnotify.NewWatcher()
 	if err == nil {
 		// The kernel takes 15 ms to close a watch, more than all the rest of a run: nobody waits for that.
-		defer func() { go watch.Close() }()
+		defer func() { go func() { _ = watch.Close() }() }()
 		err = watch.Add(r.dir)
 		events, errs = watch.Events, watch.Errors
 	}
@@ -79,7 +79,8 @@ func (r *Run) Wait(ctx context.Context) (Result, error) {
 			for filepath.Base(e.Name) != resultFile && len(events) > 0 {
 				e = <-events
 			}
-		case <-errs: // something may have been missed: look again
+		case err := <-errs: // something may have been missed: look again
+			r.log.Debug("events of run folder lost", zap.String("path", r.dir), zap.Error(err))
 		}
 	}
 }
@@ -117,7 +118,7 @@ func (r *Run) final() (Result, error) {
 	case b.BootID != bootID():
 		f.Detail = fmt.Sprintf("was started at %s, but the host was restarted before it had ended", b.At.Format("2006-01-02 15:04:05"))
 	default:
-		f.Detail = fmt.Sprintf("was started at %s, but process %d, which watched over it, was killed (%s)", b.At.Format("2006-01-02 15:04:05"), b.PID, lastWords(r.dir))
+		f.Detail = fmt.Sprintf("was started at %s, but process %d, which watched over it, was killed (%s); what it had started may still run", b.At.Format("2006-01-02 15:04:05"), b.PID, lastWords(r.dir))
 	}
 	return res, nil
 }
@@ -150,8 +151,7 @@ func (r *Run) Stop() error {
 	if err != nil {
 		return fmt.Errorf("stop run: %w", err)
 	}
-	p, err := readProc(b.PID)
-	if err != nil || p.start != b.StartTime || b.BootID != bootID() {
+	if p, _ := readProc(b.PID); p.pid == 0 || p.start != b.StartTime || b.BootID != bootID() {
 		return nil // gone, and its number may be another's
 	}
 	if err := unix.Kill(b.PID, unix.SIGTERM); err != nil {
