@@ -272,7 +272,7 @@ func (a *application) hides(sunk bool) {
 		if r.sub || a.p.dirs[r.dir].sunk != sunk {
 			continue
 		}
-		a.t.steps = append(a.t.steps, step{kind: stepHide, dir: a.s.live[r.dir], name: r.name, n: a.s.number(), ino: r.ino})
+		a.t.steps = append(a.t.steps, step{kind: stepHide, dir: a.s.live[r.dir], name: r.name, n: a.s.number(), ino: r.ino, over: sunk})
 	}
 }
 

@@ -42,16 +42,18 @@ func parseCleanup(text string) (lines []cleanupLine, odd []string) {
 		}
 		text = rest
 		path, label := strings.CutPrefix(line, labelPrefix)
-		switch {
-		case line == "":
-		case path == "/", !strings.HasPrefix(path, "/"), strings.Contains(path, "\x00"), strings.Contains(path+"/", "/../"):
-			odd = append(odd, line)
-		default:
-			if strings.HasSuffix(path, "/") || strings.Contains(path, "//") || strings.Contains(path+"/", "/./") {
-				path = filepath.Clean(path)
-			}
-			lines = append(lines, cleanupLine{path, label})
+		if line == "" {
+			continue
 		}
+		unsafe := !strings.HasPrefix(path, "/") || strings.Contains(path, "\x00") || strings.Contains(path+"/", "/../")
+		if !unsafe && (strings.HasSuffix(path, "/") || strings.Contains(path, "//") || strings.Contains(path+"/", "/./")) {
+			path = filepath.Clean(path)
+		}
+		if unsafe || path == "/" {
+			odd = append(odd, line)
+			continue
+		}
+		lines = append(lines, cleanupLine{path, label})
 	}
 }
 

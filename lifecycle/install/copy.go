@@ -1,6 +1,7 @@
 package install
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -47,7 +48,7 @@ func (w *worker) stage(ctx context.Context, i int) error {
 	want := p.want(f)
 	chown := facts.setgid || want.uid != w.s.euid || want.gid != w.s.egid
 	mode := want.mode
-	chmod := chown || facts.list || mode&0o7000 != 0 || mode&w.s.mask != 0 || f.perm != 0
+	chmod := chown || facts.list || facts.other || mode&0o7000 != 0 || mode&w.s.mask != 0 || f.perm != 0
 	if chmod {
 		mode = 0o600
 	}
@@ -62,6 +63,11 @@ func (w *worker) stage(ctx context.Context, i int) error {
 	if chown {
 		if err := w.chown(out, f, &want); err != nil {
 			return err
+		}
+	}
+	if facts.other {
+		if err := setACL(out, aclAccess, facts.inherit); err != nil {
+			return fmt.Errorf("set the access control list: %w", aclErr(err))
 		}
 	}
 	if chmod {
@@ -138,6 +144,10 @@ func (w *worker) factsOf(id dirID, fd int) (dirFacts, error) {
 		return dirFacts{}, err
 	}
 	facts := dirFacts{setgid: st.Mode&unix.S_ISGID != 0, list: list != nil}
+	if d := &w.p.dirs[id]; d.live() && d.planned {
+		facts.inherit = w.s.fresh[w.s.anchor(id)].Dflt
+		facts.other = !bytes.Equal(facts.inherit, list)
+	}
 	w.facts[id] = facts
 	return facts, nil
 }

@@ -80,6 +80,13 @@ func (s *stage) run(ctx context.Context) error {
 	if err := s.makeDirs(ctx); err != nil {
 		return err
 	}
+	for _, i := range s.p.order {
+		if i < 0 && s.p.dirs[^i].live() {
+			if _, err := s.freshIn(s.anchor(dirID(^i))); err != nil {
+				return fmt.Errorf("reset directory %s: %w", s.p.dirs[^i].shown, err)
+			}
+		}
+	}
 	if err := s.p.eachFile(ctx, s, len(s.p.files), func(w *worker, i int) error {
 		f := &s.p.files[i]
 		if f.act == actSame {
@@ -220,10 +227,7 @@ func (s *stage) resets() error {
 		}
 		id := dirID(^i)
 		d := &s.p.dirs[id]
-		fresh, err := s.freshIn(s.anchor(id))
-		if err != nil {
-			return fmt.Errorf("reset directory %s: %w", d.shown, err)
-		}
+		fresh := s.fresh[s.anchor(id)]
 		fd, err := openLive(d.path, d.ino)
 		if err != nil {
 			return fmt.Errorf("reset directory %s: %w", d.shown, err)

@@ -30,7 +30,7 @@ type step struct {
 	n    uint32 // of the hidden name; for reset, index into resets
 	dir  int32  // index into dirs
 	kind stepKind
-	over bool // a directory may stand where the staged file is to be
+	over bool // for swap: a directory may stand where the file is to be; for hide: it is in such a directory
 }
 
 // liveDir is a directory in which names are changed.
@@ -161,7 +161,11 @@ var errDirectory = errors.New("it has become a directory since the installation 
 
 func (t *transaction) do(s *step) error {
 	fd, err := t.fds.get(dirID(s.dir))
-	if err != nil {
+	switch {
+	case err == nil:
+	case s.kind == stepHide && (errors.Is(err, fs.ErrNotExist) || s.over && vanished(err)):
+		return nil // it went with its directory, before the crash if a file has taken the place of that
+	default:
 		return err
 	}
 	hidden := t.hidden(s.n)

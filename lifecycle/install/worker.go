@@ -26,6 +26,10 @@ type worker struct {
 type dirFacts struct {
 	setgid bool
 	list   bool // it has a default access control list
+	// other is true if the directory is to be reset to another default list, inherit: the files are to have what they would
+	// have inherited in a new directory, not what the old one passes on.
+	other   bool
+	inherit []byte
 }
 
 func (p *Plan) newWorker(s *stage) (*worker, error) {
@@ -119,13 +123,7 @@ func (w *worker) isSame(i int) (bool, error) {
 		(attrs{st.Mode & 0o7777, st.Uid, st.Gid}) != want {
 		return false, nil
 	}
-	fd, err := openat(dst, f.name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return false, nil
-	}
-	list, err := getACL(fd, aclAccess)
-	unix.Close(fd)
-	if err != nil || list != nil {
+	if lists, err := w.hasLists(f.dir, dst, f.name); err != nil || lists {
 		return false, nil
 	}
 	src, err := w.src.get(dirID(f.src))
@@ -133,4 +131,29 @@ func (w *worker) isSame(i int) (bool, error) {
 		return false, fmt.Errorf("plan installation: read the bundle: %w", err)
 	}
 	return equalFiles(src, dst, f.name, w.buffers)
+}
+
+// hasLists reports whether a file has an access control list, or would have inherited one from its directory.
+func (w *worker) hasLists(id dirID, dst int, name string) (bool, error) {
+	facts, ok := w.facts[id]
+	if !ok {
+		for d := id; ; d = w.p.dirs[d].parent {
+			n, err := unix.Getxattr(w.p.dirs[d].path, aclDefault, nil)
+			facts.list = facts.list || err == nil && n > 0
+			if !w.p.dirs[d].planned {
+				break
+			}
+		}
+		w.facts[id] = facts
+	}
+	if facts.list {
+		return true, nil
+	}
+	fd, err := openat(dst, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return false, err
+	}
+	defer unix.Close(fd)
+	list, err := getACL(fd, aclAccess)
+	return list != nil, err
 }
