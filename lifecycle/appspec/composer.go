@@ -1,7 +1,5 @@
 package appspec
 
-import "strings"
-
 // composer makes the tree of the first document out of tokens.
 type composer struct {
 	*scanner
@@ -364,8 +362,6 @@ func (c *composer) noContent(t token) error {
 	case valueToken:
 		return bad(t.start, "a colon without a key before it", "put the value in quotes if the colon is meant")
 	default:
-		rest := c.text[min(t.start.offset, len(c.text)):]
-		first, _, _ := strings.Cut(clip(rest, 1), "…")
-		return bad(t.start, "a value cannot begin with "+first, "put the value in quotes")
+		return bad(t.start, "a value cannot begin with "+c.text[t.start.offset:t.end.offset], "put the value in quotes")
 	}
 }

@@ -179,7 +179,35 @@ var classes = map[string]class{
 
 // differences are the files that we read otherwise than the reference on purpose, and what we make of them. There is no other
 // difference in the corpus.
-var differences = map[string]struct{ reason, got string }{}
+var differences = map[string]struct{ reason, got string }{
+	"a073.yml":        {plainMode, "ok: 4 events, 2 files, 1 permissions mode=644"},
+	"a173.yml":        {bom, "ok: 4 events, 3 files, 0 permissions"},
+	"a250.yml":        {bom, "ok: 0 events, 0 files, 0 permissions"},
+	"a251.yml":        {bom, "ok: 0 events, 0 files, 0 permissions"},
+	"a253.yml":        {bom, "ok: 0 events, 0 files, 0 permissions"},
+	"a256.yml":        {bom, "ok: 0 events, 0 files, 0 permissions"},
+	"a257.yml":        {bom, "ok: 0 events, 0 files, 0 permissions"},
+	"a258.yml":        {bom, "ok: 0 events, 0 files, 0 permissions"},
+	"a261.yml":        {bom, "ok: 0 events, 1 files, 0 permissions"},
+	"a263.yml":        {bom, "ok: 0 events, 1 files, 0 permissions"},
+	"a264.yml":        {bom, "ok: 0 events, 1 files, 0 permissions"},
+	"a268.yml":        {bom, "ok: 0 events, 1 files, 1 permissions mode="},
+	"a269.yml":        {bom, "ok: 0 events, 0 files, 0 permissions"},
+	"a272.yml":        {bom, "ok: 0 events, 0 files, 0 permissions"},
+	"probes/p058.yml": {plainMode, "ok: 0 events, 0 files, 1 permissions mode=644"},
+	"probes/p059.yml": {plainMode, "ok: 0 events, 0 files, 1 permissions mode=775"},
+	"probes/p061.yml": {plainMode, "ok: 0 events, 0 files, 1 permissions mode=600"},
+	"probes/p062.yml": {plainMode, "ok: 0 events, 0 files, 1 permissions mode=700"},
+	"probes/p072.yml": {plainMode, "ok: 0 events, 0 files, 1 permissions mode=1755"},
+	"probes/p274.yml": {bom, "ok: 0 events, 0 files, 0 permissions"},
+	"probes/p276.yml": {bom, "ok: 0 events, 0 files, 0 permissions"},
+}
+
+// The reasons to differ: always towards what the author of the file meant.
+const (
+	bom       = "a byte order mark is no part of the text, and editors put it there unasked; the reference takes it for part of the first key"
+	plainMode = "mode: 0644 means 0644; the reference reads YAML's octal number, writes it in decimal, and applies 0420 or refuses 0755 (A-35)"
+)
 
 // TestCorpus holds every A- rule that parsing can hold at once: the same verdict as the reference, for the same kind of reason,
 // and the same structure.
@@ -239,6 +267,9 @@ func corpus(t *testing.T, dir, prefix string) (n tally) {
 		switch {
 		case v.OK == nil:
 			n.unjudged++
+			if !strings.HasPrefix(got, "refused") {
+				t.Errorf("%s%s: %s; a file for a service without hosts has no os, and is refused", prefix, line.File, got)
+			}
 		case intended:
 			if diff == "" {
 				t.Errorf("%s%s: no difference, though the table has one: %s", prefix, line.File, want.reason)
@@ -282,7 +313,7 @@ func judge(name string, data []byte, v verdict) (got, diff string) {
 	}
 	modes := ""
 	for _, p := range spec.Permissions {
-		modes += " mode " + p.Mode
+		modes += " mode=" + p.Mode
 	}
 	got = fmt.Sprintf("ok: %d events, %d files, %d permissions%s", len(spec.Hooks), len(spec.Files), len(spec.Permissions), modes)
 	switch {

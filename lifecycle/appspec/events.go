@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"github.com/agext/levenshtein"
 )
 
 // defaultEvents are those that a deployment has without asking for them. Those marked true run scripts.
@@ -52,17 +50,10 @@ func CheckEvents(spec *Spec, possible, mapped []string) error {
 
 // nearest offers the event that was meant if it can be told, else all there are.
 func nearest(name string, events []string) string {
-	best, distance := "", 3
 	for _, e := range events {
-		if len(name) > len(e)+distance {
-			continue // a key may be as long as the file
+		if similar(name, e) {
+			return "did you mean " + e + "?"
 		}
-		if d := levenshtein.Distance(strings.ToLower(name), strings.ToLower(e), nil); d < distance {
-			best, distance = e, d
-		}
-	}
-	if best != "" {
-		return "did you mean " + best + "?"
 	}
 	return "this deployment has: " + strings.Join(events, ", ")
 }

@@ -67,7 +67,7 @@ func (c *checker) script(entry *value) (_ Script, ok bool) {
 		s.Location = trim(location.String())
 	}
 	if s.Location == "" {
-		c.refuse(noLocation, orElse(location, entry), "a script has no location", "write location: and the path of the script in the bundle")
+		c.missing(noLocation, location, entry, "location", "a script has no location", "write location: and the path of the script in the bundle")
 		return Script{}, false
 	}
 	if !runas.isNull() {
@@ -132,5 +132,5 @@ func leadingZero(v *value) (digits string, ok bool) {
 	if v.kind != integer || !octalForm.MatchString(v.text) {
 		return "", false
 	}
-	return strings.TrimPrefix(strings.NewReplacer(",", "", "_", "").Replace(v.text), "+"), true
+	return strings.TrimPrefix(separators.Replace(v.text), "+"), true
 }

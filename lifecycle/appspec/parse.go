@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/agext/levenshtein"
 )
 
 // Parse reads an appspec file for a Linux host. name is used in messages only. The Spec is nil if and only if Err of the
@@ -71,7 +73,7 @@ func (c *checker) version(root *value) {
 	const write = "write version: 0.0"
 	switch {
 	case v.isNull():
-		c.refuse(badVersion, orElse(v, root), "version is missing", write)
+		c.missing(badVersion, v, root, "version", "version is missing", write)
 	case v.kind == integer && v.number.integer.Sign() == 0, v.kind == float && v.number.float == 0:
 	case v.kind == text:
 		c.refuse(badVersion, v, fmt.Sprintf("version is the text %s; it has to be the number 0.0", shown(v.text)), write+", without quotes")
@@ -84,7 +86,7 @@ func (c *checker) os(root *value, os string) {
 	v := root.get("os")
 	switch {
 	case v.isNull():
-		c.refuse(badOS, orElse(v, root), "os is missing", "write os: "+os)
+		c.missing(badOS, v, root, "os", "os is missing", "write os: "+os)
 	case v.isText() && v.text == os:
 		c.spec.OS, c.spec.OSPos = os, v.pos()
 	case v.isText() && (v.text == "windows" || v.text == "linux"):
@@ -114,6 +116,10 @@ func (c *checker) files(section *value) {
 		c.refuse(filesType, section, fmt.Sprintf("files is %s; it has to be a list", describe(section)), "begin each entry with - source:")
 		return
 	}
+	if section.kind == mapping && len(entries) > 0 {
+		c.refuse(filesType, section, "files is a map; it has to be a list of maps", "write a dash before the first key: - source:")
+		return
+	}
 	for i, entry := range entries {
 		c.file(fmt.Sprintf("files[%d]", i), entry)
 	}
@@ -127,17 +133,17 @@ func (c *checker) file(path string, entry *value) {
 	}
 	destination, _ := entry.at("destination")
 	if source.isNull() {
-		c.refuse(noSource, orElse(source, entry), "an entry of files has no source", "write source: and a path in the bundle; / is all of it")
+		c.missing(noSource, source, entry, "source", "an entry of files has no source", "write source: and a path in the bundle; / is all of it")
 		return
 	}
 	if destination.isNull() {
-		c.refuse(noDestination, orElse(destination, entry), "an entry of files has no destination", "write destination: and a folder on the host")
+		c.missing(noDestination, destination, entry, "destination", "an entry of files has no destination", "write destination: and a folder on the host")
 		return
 	}
 	c.unknown(path, entry, fileKeys)
 	c.spec.Files = append(c.spec.Files, File{
 		Source: source.String(), Destination: destination.String(),
-		Defect: c.wantText(named{"source", source}, named{"destination", destination}),
+		Defect: c.wantText(named{name: "source", value: source}, named{name: "destination", value: destination}),
 		Pos:    entry.pos(), SourcePos: given(source), DestinationPos: given(destination),
 	})
 }
@@ -146,13 +152,15 @@ func (c *checker) file(path string, entry *value) {
 type named struct {
 	name  string
 	value *value
+	// required is true where null is no better than another value that is not text.
+	required bool
 }
 
-// wantText is an *Error about the first value that is neither text nor null, nil if there is none. Such a file is accepted, and
+// wantText is an *Error about the first value that is not text, nil if there is none. Such a file is accepted, and
 // the step that uses the value fails.
 func (c *checker) wantText(values ...named) error {
 	for _, n := range values {
-		if n.value.isNull() || n.value.kind == text {
+		if n.value.isText() || n.value.isNull() && !n.required {
 			continue
 		}
 		what := describe(n.value)
@@ -176,11 +184,48 @@ func (c *checker) refuse(id string, v *value, message, suggestion string) {
 	}
 }
 
+// missing notes that a key has no value: where that is null, else at the key that looks like a misspelling of it, else at the
+// mapping that should have it.
+func (c *checker) missing(id string, v, holder *value, name, message, suggestion string) {
+	at := holder
+	switch wrong := misspelling(holder, name); {
+	case v != nil:
+		at = v
+	case wrong != nil:
+		at, suggestion = wrong, "did you mean "+name+"?"
+	}
+	c.refuse(id, at, message, suggestion)
+}
+
+// misspelling is the key of a mapping that differs from name in one letter or two, nil if there is none.
+func misspelling(holder *value, name string) *value {
+	if holder.kind != mapping {
+		return nil
+	}
+	for _, p := range holder.pairs() {
+		if p.key.kind == text && similar(p.key.text, name) {
+			return p.key
+		}
+	}
+	return nil
+}
+
+// similar reports whether a person may have meant b when writing a.
+func similar(a, b string) bool {
+	// A key may be as long as the file.
+	return len(a) <= 2*len(b) && levenshtein.Distance(strings.ToLower(a), strings.ToLower(b), nil) <= min(2, len(b)/2)
+}
+
+// length is how many characters of a value to underline. It does not look at the text of a value that ends on its line, because a
+// line with thousands of values may be the whole file.
 func (c *checker) length(v *value) int {
-	if v.pos().Line == 0 {
+	if v == nil || v.node == nil {
 		return 0
 	}
-	return c.src.tokenLen(v.pos())
+	if n := v.node; n.Style != Block && n.Start.Line == n.End.Line {
+		return max(n.End.Col-n.Start.Col, 1)
+	}
+	return c.src.tokenLen(v.node.Start)
 }
 
 // unknown notes the keys of a mapping that mean nothing there.
@@ -213,14 +258,6 @@ func given(v *value) Pos {
 		return Pos{}
 	}
 	return v.pos()
-}
-
-// orElse is v if it stands somewhere, else the value that should hold it.
-func orElse(v, holder *value) *value {
-	if v == nil {
-		return holder
-	}
-	return v
 }
 
 // describe says what a value is, for messages such as "files is a text".

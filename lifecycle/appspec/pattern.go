@@ -5,17 +5,14 @@ import "strings"
 // MatchPattern reports whether name, relative to a permission entry's object, matches the pattern (I-43): "*" is any run of
 // characters, everything else is itself, and a name with a slash matches nothing but the pattern "**", which matches every name.
 func MatchPattern(pattern, name string) bool {
-	if pattern == "**" {
-		return true
-	}
+	return pattern == "**" || matchName(pattern, name)
+}
+
+// matchName matches a single name. It goes back to the last star only, so that no pattern makes it exponential.
+func matchName(pattern, name string) bool {
 	if strings.Contains(name, "/") {
 		return false
 	}
-	return match(pattern, name)
-}
-
-// match goes back to the last star only, which makes it linear in practice and never worse than the product of the lengths.
-func match(pattern, name string) bool {
 	star, mark := -1, 0
 	p, n := 0, 0
 	for n < len(name) {

@@ -16,6 +16,10 @@ func (c *checker) permissions(section *value) {
 		c.refuse(permsType, section, fmt.Sprintf("permissions is %s; it has to be a list", describe(section)), "begin each entry with - object:")
 		return
 	}
+	if section.kind == mapping && len(entries) > 0 {
+		c.refuse(permsType, section, "permissions is a map; it has to be a list of maps", "write a dash before the first key: - object:")
+		return
+	}
 	for i, entry := range entries {
 		c.permission(fmt.Sprintf("permissions[%d]", i), entry)
 	}
@@ -32,7 +36,7 @@ func (c *checker) permission(path string, entry *value) {
 		p.Object = trim(object.String())
 	}
 	if p.Object == "" {
-		c.refuse(noObject, orElse(object, entry), "an entry of permissions has no object", "write object: and a path on the host")
+		c.missing(noObject, object, entry, "object", "an entry of permissions has no object", "write object: and a path on the host")
 		return
 	}
 	if c.spec.OS == "windows" {
@@ -51,9 +55,9 @@ func (c *checker) permission(path string, entry *value) {
 	c.mode(&p, entry.get("mode"))
 	c.acls(&p, entry.get("acls"))
 	contexts := c.context(path, &p, entry.get("context"))
-	wanted := []named{{"owner", owner}, {"group", group}}
+	wanted := []named{{name: "owner", value: owner}, {name: "group", value: group}}
 	if !pattern.isFalse() {
-		wanted = append(wanted, named{"pattern", pattern})
+		wanted = append(wanted, named{name: "pattern", value: pattern})
 	}
 	p.Defect = c.wantText(slices.Concat(wanted, excepts, contexts)...)
 	for _, n := range wanted[:2] {
@@ -84,10 +88,7 @@ func (c *checker) except(p *Permission, v *value) (members []named) {
 	}
 	for _, item := range items {
 		p.Except = append(p.Except, item.String())
-		if item.kind == null {
-			item = &value{kind: mapping, node: item.node} // null matches no better than a map does
-		}
-		members = append(members, named{"a member of except", item})
+		members = append(members, named{"a member of except", item, true})
 	}
 	return members
 }
@@ -173,14 +174,14 @@ func (c *checker) context(path string, p *Permission, v *value) (members []named
 		return nil
 	}
 	if typ.isNull() {
-		c.refuse(noContextType, orElse(typ, v), "a context has no type", "write type: and an SELinux type, such as httpd_sys_content_t")
+		c.missing(noContextType, typ, v, "type", "a context has no type", "write type: and an SELinux type, such as httpd_sys_content_t")
 		return nil
 	}
 	c.unknown(path+".context", v, contextKeys)
 	name, _ := v.at("name")
 	ranged, _ := v.at("range")
 	p.Context = &Context{Name: name.orEmpty(), Type: typ.String(), Pos: v.pos()}
-	members = []named{{"type", typ}, {"name", name}}
+	members = []named{{name: "type", value: typ}, {name: "name", value: name}}
 	if ranged.isNull() {
 		return members
 	}

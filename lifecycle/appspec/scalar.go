@@ -23,6 +23,9 @@ var (
 	hexForm     = regexp.MustCompile(`(?m)^[-+]?0x[0-9a-fA-F_,]+$`)
 )
 
+// separators are the marks that a number may have between its digits.
+var separators = strings.NewReplacer(",", "", "_", "")
+
 // words are the plain scalars that are no text, in lower case. y and n are text.
 var words = map[string]value{
 	"~": {kind: null}, "null": {kind: null},
@@ -51,11 +54,11 @@ func resolve(s string) (value, unreadable) {
 	case timeForm.MatchString(s), dateForm.MatchString(s):
 		return value{kind: text, text: s}, isTime
 	case matchLine(s, ".inf"), matchLine(s, "+.inf"):
-		return value{kind: float, text: s, number: number{float: math.Inf(1)}}, readable
+		return value{kind: float, text: s, number: &number{float: math.Inf(1)}}, readable
 	case matchLine(s, "-.inf"):
-		return value{kind: float, text: s, number: number{float: math.Inf(-1)}}, readable
+		return value{kind: float, text: s, number: &number{float: math.Inf(-1)}}, readable
 	case matchLine(s, ".nan"):
-		return value{kind: float, text: s, number: number{float: math.NaN()}}, readable
+		return value{kind: float, text: s, number: &number{float: math.NaN()}}, readable
 	case s[0] == ':' && len(s) > 1:
 		return value{kind: symbol, text: symbolName(s)}, readable
 	case base60Form.MatchString(s):
@@ -130,7 +133,7 @@ func resolveBase60(s string) value {
 		}
 		weight /= 60
 	}
-	v.number = number{integer: sum, float: fsum}
+	v.number = &number{integer: sum, float: fsum}
 	if v.kind == float {
 		v.number.integer = nil
 	}
@@ -147,12 +150,12 @@ func resolveFloat(s string) (value, unreadable) {
 	if strings.Trim(s, "+-") == "." {
 		return value{kind: text, text: s}, readable
 	}
-	plain := strings.NewReplacer(",", "", "_", "").Replace(s)
+	plain := separators.Replace(s)
 	f, ok := parseFloat(plain)
 	if !ok {
 		return value{kind: text, text: s}, notNumber
 	}
-	return value{kind: float, text: s, number: number{float: f}}, readable
+	return value{kind: float, text: s, number: &number{float: f}}, readable
 }
 
 func parseFloat(s string) (float64, bool) {
@@ -177,7 +180,7 @@ func resolveInteger(s string) (value, unreadable) {
 	default:
 		return value{kind: text, text: s}, readable
 	}
-	digits := strings.NewReplacer(",", "", "_", "").Replace(s)
+	digits := separators.Replace(s)
 	sign := ""
 	if digits[0] == '+' || digits[0] == '-' {
 		sign, digits = digits[:1], digits[1:]
@@ -188,7 +191,7 @@ func resolveInteger(s string) (value, unreadable) {
 	if digits == "" {
 		return value{kind: text, text: s}, notNumber
 	}
-	return value{kind: integer, text: s, number: number{integer: parseInteger(sign+digits, base)}}, readable
+	return value{kind: integer, text: s, number: &number{integer: parseInteger(sign+digits, base)}}, readable
 }
 
 // maxDigits bounds the arithmetic on numbers: turning a million digits from one base into another takes seconds. No field of an
@@ -231,7 +234,7 @@ type number struct {
 }
 
 // truncate is the number without its fraction; ok is false for an infinity and for what is not a number.
-func (n number) truncate() (_ *big.Int, ok bool) {
+func (n *number) truncate() (_ *big.Int, ok bool) {
 	if n.integer != nil {
 		return n.integer, true
 	}
@@ -243,7 +246,7 @@ func (n number) truncate() (_ *big.Int, ok bool) {
 }
 
 // String writes a float the way the reference does: always with a fraction, and with an exponent from 1e15 up and from 1e-5 down.
-func (n number) String() string {
+func (n *number) String() string {
 	if n.integer != nil {
 		return n.integer.String()
 	}

@@ -174,7 +174,7 @@ func (s *scanner) scanEscape(f *fold) error {
 	}
 	digits := map[byte]int{'x': 2, 'u': 4, 'U': 8}[c]
 	if digits == 0 {
-		return bad(s.at, "the escape \\"+clip(s.rest()[1:], 1)+" does not exist", `write \\ for a backslash, or use single quotes`)
+		return bad(s.at, "the escape \\"+s.character(1)+" does not exist", `write \\ for a backslash, or use single quotes`)
 	}
 	var r uint32
 	for i := range digits {

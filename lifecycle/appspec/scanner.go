@@ -16,7 +16,8 @@ type scanner struct {
 	text   string
 	at     mark
 	queue  []token
-	taken  int // tokens that have left the queue
+	head   int // of the queue
+	taken  int // tokens that have left it
 	indent int // column of the innermost block, counted from 0, -1 outside
 	// indents are the columns of the blocks around the innermost.
 	indents []int
@@ -64,8 +65,8 @@ func (s *scanner) peek() (token, error) {
 			return token{}, err
 		}
 		mayBeKey := s.live < len(s.keys) && s.keys[s.live].number == s.taken
-		if len(s.queue) > 0 && !mayBeKey {
-			return s.queue[0], nil
+		if len(s.queue) > s.head && !mayBeKey {
+			return s.queue[s.head], nil
 		}
 		if err := s.fetch(); err != nil {
 			return token{}, err
@@ -75,8 +76,10 @@ func (s *scanner) peek() (token, error) {
 
 // take removes the token that peek gave.
 func (s *scanner) take() {
-	s.queue = s.queue[1:]
 	s.taken++
+	if s.head++; s.head == len(s.queue) {
+		s.queue, s.head = s.queue[:0], 0
+	}
 }
 
 func (s *scanner) emit(kind tokenKind, start mark) {
@@ -85,7 +88,7 @@ func (s *scanner) emit(kind tokenKind, start mark) {
 
 // insert puts a token before the one with that number.
 func (s *scanner) insert(number int, t token) {
-	i := number - s.taken
+	i := s.head + number - s.taken
 	s.queue = append(s.queue, token{})
 	copy(s.queue[i+1:], s.queue[i:])
 	s.queue[i] = t
@@ -126,7 +129,7 @@ func (s *scanner) noteKey() error {
 	}
 	top := len(s.keys) - 1
 	s.keys[top] = possibleKey{
-		possible: true, required: !s.flow() && s.indent == s.at.Col-1, number: s.taken + len(s.queue), at: s.at,
+		possible: true, required: !s.flow() && s.indent == s.at.Col-1, number: s.taken + len(s.queue) - s.head, at: s.at,
 	}
 	s.live = min(s.live, top)
 	return nil
@@ -190,6 +193,13 @@ func (s *scanner) lineEnd(n int) (length int, ok bool) {
 	}
 	length = lineBreak(s.text[s.at.offset+n:])
 	return length, length > 0
+}
+
+// character is the one n bytes from here as text.
+func (s *scanner) character(n int) string {
+	rest := s.text[min(s.at.offset+n, len(s.text)):]
+	_, size := utf8.DecodeRuneInString(rest)
+	return rest[:size]
 }
 
 // gap is true before a blank, a line break, or the end.

@@ -106,6 +106,13 @@ type Permission struct {
 // Applies reports whether the entry is for paths of the given type, "file" or "directory".
 func (p *Permission) Applies(typ string) bool { return slices.Contains(p.Types, typ) }
 
+// Selects reports whether the pattern matches a name relative to Object, and no except does (I-45). An except never matches a
+// name with a slash, not even as "**" (I-46).
+func (p *Permission) Selects(name string) bool {
+	return MatchPattern(p.Pattern, name) &&
+		!slices.ContainsFunc(p.Except, func(except string) bool { return matchName(except, name) })
+}
+
 // Context is an SELinux context.
 type Context struct {
 	// Name is the SELinux user, empty when not given.

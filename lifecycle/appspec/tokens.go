@@ -54,7 +54,7 @@ func (s *scanner) fetch() error {
 	case c == '\t':
 		return bad(s.at, "the line is indented by a tab; YAML allows spaces only", "indent by spaces")
 	default:
-		return bad(s.at, "a value cannot begin with "+string(c), "put the value in quotes")
+		return bad(s.at, "a value cannot begin with "+s.character(0), "put the value in quotes")
 	}
 }
 
@@ -249,7 +249,7 @@ func (s *scanner) scanAnchor(kind tokenKind) (token, error) {
 	s.skip(1)
 	name := s.name()
 	if name == "" || !s.gap(0) && strings.IndexByte("?:,]}%@`", s.char(0)) < 0 {
-		return token{}, bad(start, "a value that begins with "+string(s.text[start.offset])+" is a reference in YAML", "put the value in quotes")
+		return token{}, bad(start, "a value that begins with "+s.text[start.offset:start.offset+1]+" is a reference in YAML", "put the value in quotes")
 	}
 	return token{kind: kind, start: start, end: s.at, value: name}, nil
 }

@@ -96,8 +96,11 @@ func (r *reader) scalar(n *Node) *value {
 
 func (r *reader) taggedFloat(n *Node) *value {
 	v := r.resolve(n)
-	f, ok := v.number.float, v.kind == float
+	var f float64
+	ok := false
 	switch v.kind {
+	case float:
+		f, ok = v.number.float, true
 	case integer:
 		f, ok = parseFloat(v.number.integer.String())
 	case text:
@@ -106,7 +109,7 @@ func (r *reader) taggedFloat(n *Node) *value {
 	if !ok {
 		r.refuse(badNumber, n.Start, r.src.tokenLen(n.Start), shown(n.Value)+" is tagged as a number and is none", "remove the tag")
 	}
-	return &value{kind: float, node: n, text: n.Value, number: number{float: f}}
+	return &value{kind: float, node: n, text: n.Value, number: &number{float: f}}
 }
 
 func (r *reader) resolve(n *Node) *value {

@@ -27,14 +27,18 @@ type value struct {
 	kind kind
 	node *Node // nil for a value that does not stand in the file by itself
 	// text is the content of text and symbol; for every other scalar it is what the file has.
-	text    string
-	truth   bool
-	number  number
-	items   []*value
-	raw     []pair // as written, duplicates and merge keys included
-	entries []pair // as read: see pairs
-	index   map[key]int
-	read    bool
+	text   string
+	truth  bool
+	number *number // of integer and float
+	items  []*value
+	raw    []pair // of a mapping as written, duplicates and merge keys included
+	read   *entries
+}
+
+// entries are what the pairs of a mapping come to.
+type entries struct {
+	pairs []pair
+	index map[key]int
 }
 
 // pair is one entry of a mapping.
@@ -58,18 +62,17 @@ func (v *value) isText() bool { return v != nil && v.kind == text }
 // pairs are the entries of a mapping: the last of several equal keys wins and stands where the first stood, and a mapping
 // under a plain << is merged in.
 func (v *value) pairs() []pair {
-	if v.read {
-		return v.entries
+	if v.read != nil {
+		return v.read.pairs
 	}
-	v.read = true
-	v.index = make(map[key]int, len(v.raw))
+	v.read = &entries{index: make(map[key]int, len(v.raw))}
 	for _, p := range v.raw {
 		if p.key.kind == text && p.key.text == "<<" && v.merge(p.value) {
 			continue
 		}
 		v.set(p)
 	}
-	return v.entries
+	return v.read.pairs
 }
 
 func (v *value) merge(from *value) bool {
@@ -96,19 +99,19 @@ func (v *value) merge(from *value) bool {
 
 func (v *value) set(p pair) {
 	k := p.key.identity()
-	if i, ok := v.index[k]; ok {
-		v.entries[i].value = p.value
+	if i, ok := v.read.index[k]; ok {
+		v.read.pairs[i].value = p.value
 		return
 	}
-	v.index[k] = len(v.entries)
-	v.entries = append(v.entries, p)
+	v.read.index[k] = len(v.read.pairs)
+	v.read.pairs = append(v.read.pairs, p)
 }
 
 // get is the value of a text key of a mapping, nil if there is none.
 func (v *value) get(name string) *value {
 	v.pairs()
-	if i, ok := v.index[key{text, name}]; ok {
-		return v.entries[i].value
+	if i, ok := v.read.index[key{text, name}]; ok {
+		return v.read.pairs[i].value
 	}
 	return nil
 }
@@ -136,9 +139,9 @@ func (v *value) each() (_ []*value, ok bool) {
 	case list:
 		return v.items, true
 	case mapping:
-		entries := v.pairs()
-		items := make([]*value, len(entries))
-		for i, p := range entries {
+		pairs := v.pairs()
+		items := make([]*value, len(pairs))
+		for i, p := range pairs {
 			items[i] = &value{kind: list, node: p.key.node, items: []*value{p.key, p.value}}
 		}
 		return items, true
