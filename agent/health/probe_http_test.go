@@ -20,7 +20,10 @@ func TestHTTPProbe(t *testing.T) {
 	mux.HandleFunc("/sick", func(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, "database is gone\nmore", http.StatusServiceUnavailable)
 	})
-	mux.HandleFunc("/page", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError); io.WriteString(w, "<html>") })
+	mux.HandleFunc("/page", func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusInternalServerError)
+		io.WriteString(w, "<html>")
+	})
 	mux.HandleFunc("/login", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/ok", http.StatusFound) })
 	mux.HandleFunc("/big", func(w http.ResponseWriter, _ *http.Request) {
 		io.WriteString(w, strings.Repeat("x", probeBodyLimit)+"needle")
