@@ -62,12 +62,13 @@ func (l *Lab) WriteFiles(dir string) (map[string]string, error) {
 	}
 	info := l.Info()
 	write("signer", "signer.pem", info.Signer, 0o644)
-	env := l.Environment()
 	if l.authority != nil {
 		write("ca", "ca.pem", info.Authority, 0o644)
-		env = append(env, "AWS_CA_BUNDLE="+files["ca"], "SSL_CERT_FILE="+files["ca"])
 	}
-	write("env", "env", exports(env), 0o600)
+	if err == nil {
+		files["env"] = filepath.Join(dir, "env")
+		err = l.WriteEnvironment(files["env"], files["ca"])
+	}
 	user := fmt.Sprintf("arn:%s:iam::%s:user/%s", partition(l.options.Region), l.options.Account, onPremisesName)
 	write("onpremises", "onpremises.yml", fmt.Sprintf("---\nregion: %s\niam_user_arn: %s\naws_access_key_id: %s\naws_secret_access_key: %s\n",
 		l.options.Region, user, l.options.AccessKey, l.options.SecretKey), 0o600)
@@ -80,6 +81,15 @@ func (l *Lab) WriteFiles(dir string) (map[string]string, error) {
 		write(purpose, purpose+".yml", l.agentConfig(filepath.Join(dir, l.instances[i].Name), filepath.Join(dir, "none.yml"), url), 0o644)
 	}
 	return files, err
+}
+
+// WriteEnvironment writes the environment as shell exports; ca is the file of the listeners' authority, if any.
+func (l *Lab) WriteEnvironment(path, ca string) error {
+	env := l.Environment()
+	if ca != "" {
+		env = append(env, "AWS_CA_BUNDLE="+ca, "SSL_CERT_FILE="+ca)
+	}
+	return renameio.WriteFile(path, []byte(exports(env)), 0o600)
 }
 
 // exports is shell that sets and exports variables.

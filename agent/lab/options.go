@@ -38,7 +38,7 @@ type Options struct {
 	TLS bool
 	// Secure makes the host-command service speak the auth-policy model (P-11).
 	Secure bool
-	// Instances is the number of EC2 identities with a metadata service each, 1 by default.
+	// Instances is the number of EC2 identities with a metadata service each; 0 stands for 1, a negative number for none.
 	Instances int
 	// Hosts are declared beforehand, on-premises ones too. An entry with the id of an instance describes that instance.
 	Hosts []Host
@@ -69,7 +69,7 @@ func (o Options) complete() (Options, error) {
 	if o.AccessKey == "" && o.SecretKey == "" {
 		o.AccessKey, o.SecretKey = defaultAccessKey, defaultSecretKey
 	}
-	o.Instances = cmp.Or(o.Instances, 1)
+	o.Instances = max(cmp.Or(o.Instances, 1), 0)
 	if len(o.Buckets) == 0 {
 		o.Buckets = []string{defaultBucket}
 	}
@@ -85,8 +85,8 @@ func (o Options) complete() (Options, error) {
 	if !accountPattern.MatchString(o.Account) {
 		return o, fmt.Errorf("account %q is not twelve digits", o.Account)
 	}
-	if o.Instances < 0 || o.Instances > 100 {
-		return o, fmt.Errorf("%d instances: give 0 to 100", o.Instances)
+	if o.Instances > 100 {
+		return o, fmt.Errorf("%d instances: 100 at most", o.Instances)
 	}
 	_, _, err := o.address()
 	return o, err
