@@ -1,0 +1,107 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"slipway/agent/config"
+	"slipway/agent/control"
+	"slipway/agent/control/controltest"
+	"slipway/agent/identity"
+)
+
+// P-14: the version that the service is told.
+func TestAgentVersion(t *testing.T) {
+	for text, want := range map[string]string{
+		"agent_version: OFFICIAL_1.8.1-12_rpm\n": "OFFICIAL_1.8.1-12_rpm",
+		"agent_version: COMMIT_abc":              "COMMIT_abc",
+		"2.1.0":                                  "2.1.0",
+		"":                                       "SLIPWAY_" + buildVersion(),
+	} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, ".version"), []byte(text), 0o444); err != nil {
+			t.Fatal(err)
+		}
+		p := &program{}
+		if got := p.agentVersion(filepath.Join(dir, "deployment-root")); got != want {
+			t.Errorf("agentVersion() with %q = %q, want %q", text, got, want)
+		}
+	}
+}
+
+// H-22, X-8, V-76, V-112, V-113: what of the agent's environment reaches scripts.
+func TestHookEnvironment(t *testing.T) {
+	environ := []string{
+		"PATH=/bin", "HOME=/root", "USER=root", "LANG=C", "AWS_ACCESS_KEY_ID=x", "AWS_SECRET_ACCESS_KEY=x", "AWS_SESSION_TOKEN=x",
+		"AWS_SECRET_KEY=x", "NOTIFY_SOCKET=/x", "LD_PRELOAD=x.so", "AWS_REGION=eu-west-1", "SLIPWAY_PROXY_URI=http://u:p@h",
+	}
+	who := &identity.Identity{Region: "eu-west-1", InstanceID: "i-1"}
+	known := []string{"SLIPWAY_REGION=eu-west-1", "SLIPWAY_INSTANCE_ID=i-1"} // M10
+	for _, tt := range []struct {
+		name string
+		c    config.Config
+		want []string
+	}{
+		{"default", config.Config{}, []string{"PATH=/bin", "HOME=/root", "USER=root", "LANG=C", "LD_PRELOAD=x.so", "AWS_REGION=eu-west-1"}},
+		{"V-112", config.Config{RestrictHookEnv: true}, []string{"PATH=/bin", "HOME=/root", "USER=root"}},
+		{"V-113", config.Config{StripLoaderEnv: true}, []string{"PATH=/bin", "HOME=/root", "USER=root", "LANG=C", "AWS_REGION=eu-west-1"}},
+	} {
+		if diff := cmp.Diff(append(tt.want, known...), hookEnvironment(environ, &tt.c, who)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
+		}
+	}
+}
+
+// P-8, P-11: enable_auth_policy picks the door and the API model that goes with it.
+func TestAuthPolicyPicksTheModel(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	secure, err := controltest.New(controltest.Options{Region: "us-east-1", Secure: true, Keys: map[string]string{"AKIDEXAMPLE": "secret"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	url, err := secure.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { secure.Close() })
+	h.service = secure
+	h.extra = []string{"SLIPWAY_ENABLE_AUTH_POLICY=true", "SLIPWAY_DEPLOY_CONTROL_ENDPOINT=" + url}
+	h.start()
+	if c := h.do("ApplicationStop", h.spec("d-1", "k", "zip")); c.Status != control.Succeeded {
+		t.Errorf("completion %+v", c)
+	}
+	if !slices.ContainsFunc(secure.Calls(), func(c controltest.Call) bool {
+		return c.Header.Get("X-Amz-Target") == "CodeDeployCommandService.PutHostCommandComplete"
+	}) {
+		t.Error("the calls are not of the secure model")
+	}
+}
+
+// The pid file and its lock, which the official agent's tools read (L-32 to L-34).
+func TestPIDFile(t *testing.T) {
+	dir := t.TempDir()
+	p, err := takePID(dir, "codedeploy-agent")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := takePID(dir, "codedeploy-agent"); err == nil {
+		t.Error("the lock was given twice")
+	}
+	p.release()
+	if _, err := os.Stat(filepath.Join(dir, "codedeploy-agent.pid")); err == nil {
+		t.Error("the pid file is left")
+	}
+	// A stale file of a process that is no agent is taken over (L-34).
+	if err := os.WriteFile(filepath.Join(dir, "codedeploy-agent.pid"), []byte("1\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if p, err = takePID(dir, "codedeploy-agent"); err != nil {
+		t.Fatalf("a stale pid file: %v", err)
+	}
+	p.release()
+}
