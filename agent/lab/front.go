@@ -1,9 +1,11 @@
 package lab
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -94,8 +96,11 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if f.seen != nil {
 		f.seen(&call)
 	}
-	rec := &recorder{ResponseWriter: w}
+	rec, answered := &recorder{ResponseWriter: w}, false
 	defer func() {
+		if answered && rec.status == 0 && !rec.broken {
+			rec.status = http.StatusOK
+		}
 		call.Status, call.Bytes, call.Took = rec.status, rec.bytes, float64(time.Since(began).Microseconds())/1000
 		f.calls.add(call)
 	}()
@@ -103,9 +108,10 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if fault := f.faults.take(f.service, call.Operation, r.URL.RequestURI()); fault != nil {
 		call.Fault = fault.ID
 		fault.serve(rec, r, guarded, f.refuse)
-		return
+	} else {
+		guarded(rec, r)
 	}
-	guarded(rec, r)
+	answered = true
 }
 
 // peek reads the body of a call of a JSON service for the record, and puts it back.
@@ -156,9 +162,16 @@ type recorder struct {
 	http.ResponseWriter
 	status int
 	bytes  int64
+	broken bool
 }
 
 func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+// Hijack is how a fault takes the connection from under the answer.
+func (r *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	r.broken = true
+	return http.NewResponseController(r.ResponseWriter).Hijack()
+}
 
 func (r *recorder) WriteHeader(status int) {
 	if r.status == 0 {

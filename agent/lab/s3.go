@@ -103,11 +103,13 @@ func (o *objects) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.Method == http.MethodGet || r.Method == http.MethodHead:
 		o.read(w, r, bucket, key, gofakes3.VersionID(q.Get("versionId")))
 	default:
-		o.inner.ServeHTTP(&noting{ResponseWriter: w, note: func(status int) {
+		n := &noting{ResponseWriter: w, note: func(status int) {
 			if r.Method == http.MethodPut && status == http.StatusOK {
 				o.remember(bucket, key, strings.Trim(w.Header().Get("ETag"), `"`), objectNote{checksums: given})
 			}
-		}}, r)
+		}}
+		o.inner.ServeHTTP(n, r)
+		n.finish()
 	}
 }
 
@@ -153,6 +155,7 @@ func (o *objects) head(bucket, key string, version gofakes3.VersionID) (*gofakes
 // read answers GET and HEAD of an object.
 func (o *objects) read(w http.ResponseWriter, r *http.Request, bucket, key string, version gofakes3.VersionID) {
 	h, err := o.head(bucket, key, version)
+	noted := &noting{ResponseWriter: w, note: func(int) {}}
 	if err == nil && !h.IsDeleteMarker {
 		n := o.note(bucket, key, hex.EncodeToString(h.Hash))
 		etag := cmp.Or(n.etag, hex.EncodeToString(h.Hash))
@@ -161,7 +164,7 @@ func (o *objects) read(w http.ResponseWriter, r *http.Request, bucket, key strin
 			return
 		}
 		mode := r.Header.Get("X-Amz-Checksum-Mode")
-		w = &noting{ResponseWriter: w, note: func(status int) {
+		noted.note = func(status int) {
 			if w.Header().Get("ETag") != "" {
 				w.Header().Set("ETag", `"`+etag+`"`)
 			}
@@ -170,7 +173,7 @@ func (o *objects) read(w http.ResponseWriter, r *http.Request, bucket, key strin
 					w.Header()[name] = values
 				}
 			}
-		}}
+		}
 	}
 	if r.Method == http.MethodHead && version != "" && version != "null" && err == nil && !h.IsDeleteMarker {
 		for name, value := range h.Metadata { // the library would answer for the latest version
@@ -180,10 +183,11 @@ func (o *objects) read(w http.ResponseWriter, r *http.Request, bucket, key strin
 		w.Header().Set("ETag", hex.EncodeToString(h.Hash))
 		w.Header().Set("Accept-Ranges", "bytes")
 		w.Header().Set("Content-Length", strconv.FormatInt(h.Size, 10))
-		w.WriteHeader(http.StatusOK)
+		noted.WriteHeader(http.StatusOK)
 		return
 	}
-	o.inner.ServeHTTP(w, r)
+	o.inner.ServeHTTP(noted, r)
+	noted.finish()
 }
 
 // complete ends a multipart upload and remembers its entity tag, which is not the content's MD5.
@@ -227,6 +231,14 @@ func (n *noting) Write(p []byte) (int, error) {
 		n.tee.Write(p) //nolint:errcheck // a buffer
 	}
 	return n.ResponseWriter.Write(p)
+}
+
+// finish is for a handler that wrote nothing, which is an answer too.
+func (n *noting) finish() {
+	if !n.headed {
+		n.headed = true
+		n.note(http.StatusOK)
+	}
 }
 
 // writeS3Error answers in S3's shape.
