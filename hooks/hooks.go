@@ -34,7 +34,7 @@ const (
 	OpenOutputWarn = "warn" // a process that still holds the output is named; the script's own exit decides
 	OpenOutputFail = "fail" // it is waited for until the deadline, and is then an ErrOutputOpen (H-36)
 
-	RunAsSetuid = "setuid" // the shim switches user and groups itself
+	RunAsSetuid = "setuid" // the shim switches user and groups itself: no PAM, and a user without a login shell will do
 	RunAsSu     = "su"     // su does, with what PAM adds to it (H-14)
 )
 

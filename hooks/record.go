@@ -173,9 +173,17 @@ func readRecord(dir, name string) ([]byte, error) {
 	return data, err
 }
 
-// writeRecord replaces a file of a run folder: a crash leaves the old one, or the new one whole, or a temporary name that the
-// next write takes over.
+// writeRecord puts a record into a run folder, durably.
 func writeRecord(dir, name string, record any) error {
+	if err := place(dir, name, record); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+// place replaces a file of a run folder: a crash leaves the old one, or the new one whole, or a temporary name that the next
+// write takes over. Only the new name may not be durable yet.
+func place(dir, name string, record any) error {
 	data, err := json.Marshal(record)
 	if err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
@@ -187,10 +195,7 @@ func writeRecord(dir, name string, record any) error {
 	if err := writeNew(tmp, data); err != nil {
 		return err
 	}
-	if err := os.Rename(tmp, filepath.Join(dir, name)); err != nil {
-		return err
-	}
-	return syncDir(dir)
+	return os.Rename(tmp, filepath.Join(dir, name))
 }
 
 // writeNew makes a file that may not exist yet, and makes it durable.

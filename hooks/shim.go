@@ -274,8 +274,9 @@ func forkClean(argv []string, attr *syscall.ProcAttr) (int, error) {
 func (s *shim) deliver() {
 	o, err := outcomeOf(s.result)
 	for wait := 10 * time.Millisecond; err == nil; wait = min(2*wait, time.Second) {
-		err := writeRecord(s.dir, resultFile, o)
+		err := place(s.dir, resultFile, o)
 		if err == nil {
+			_ = syncDir(s.dir) // whoever waited may have removed the folder already
 			break
 		}
 		fmt.Fprintln(os.Stderr, "write result:", err)
