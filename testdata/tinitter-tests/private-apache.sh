@@ -1,5 +1,5 @@
 #!/bin/sh
-# private-apache.sh DIR PORT DOCROOT: writes DIR/httpd.conf for an Apache instance of its own and prints the command
+# private-apache.sh DIR PORT DOCROOT [FPM-SOCKET]: writes DIR/httpd.conf for an Apache instance of its own and prints the command
 # that runs it ("… -f DIR/httpd.conf"), which takes -k start, graceful and stop. Debian and Amazon Linux (mod_php or php-fpm).
 set -eu
 dir=$1 port=$2 docroot=$3
@@ -13,7 +13,7 @@ for modules in /usr/lib/apache2/modules /usr/lib64/httpd/modules /etc/httpd/modu
 php=
 for candidate in "$modules"/libphp*.so; do [ -f "$candidate" ] && php=$candidate; done
 socket=
-for candidate in /run/php-fpm/www.sock /run/php/php*-fpm.sock; do [ -S "$candidate" ] && socket=$candidate; done
+for candidate in "${4:-}" /run/php-fpm/www.sock /run/php/php*-fpm.sock; do [ -S "$candidate" ] && socket=$candidate; done
 [ -n "$php$socket" ] || { echo "private-apache.sh: neither mod_php nor a php-fpm socket was found" >&2; exit 1; }
 
 mkdir -p "$dir/logs"
