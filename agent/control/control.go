@@ -92,7 +92,7 @@ func New(o Options) (*Client, error) {
 	}
 	u.Fragment = ""
 	c := &Client{
-		hostID: o.HostID, endpoint: u, region: o.Region, version: o.Version, userAgent: userAgent(o.Version),
+		hostID: o.HostID, endpoint: u, region: o.Region, version: headerText(o.Version), userAgent: userAgent(o.Version),
 		variant: plainVariant, credentials: o.Credentials, signer: v4.NewSigner(), log: o.Log,
 	}
 	switch {
@@ -118,6 +118,16 @@ func New(o Options) (*Client, error) {
 	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	c.http = &own
 	return c, nil
+}
+
+// headerText is text as a header can carry it.
+func headerText(s string) string {
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, s))
 }
 
 // userAgent is our own text: the service relies on the version header alone (P-15).

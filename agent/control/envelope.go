@@ -106,8 +106,12 @@ func NewTrust(o TrustOptions) (*Trust, error) {
 }
 
 // Open returns what was signed, if the trust's policy is met. Digest and signature are verified under every policy, which the
-// reference agent does not do (P-62): X-1, V-27. Errors wrap ErrFormat, ErrUnsigned, ErrSignature or ErrSigner.
+// reference agent does not do (P-62): X-1, V-27. A nil trust is the default one. Errors wrap ErrFormat, ErrUnsigned, ErrSignature or
+// ErrSigner.
 func (e Envelope) Open(t *Trust) ([]byte, error) {
+	if t == nil {
+		t = &Trust{policy: policyIntegrity}
+	}
 	if len(e.Payload) > maxPayload {
 		return nil, fmt.Errorf("%w: it is larger than %d bytes", ErrFormat, maxPayload)
 	}
@@ -123,7 +127,11 @@ func (e Envelope) Open(t *Trust) ([]byte, error) {
 	default:
 		return nil, fmt.Errorf("%w: its format is %q, not %s", ErrFormat, excerpt([]byte(e.Format), 64), FormatSigned)
 	}
-	m, err := parseMessage(der(e.Payload))
+	data, err := der(e.Payload)
+	if err != nil {
+		return nil, err
+	}
+	m, err := parseMessage(data)
 	if err != nil {
 		return nil, err
 	}
@@ -167,10 +175,25 @@ func signerName(c *x509.Certificate) string {
 	return fmt.Sprintf("%q (serial %x, valid %s to %s)", excerpt([]byte(c.Subject.String()), 200), c.SerialNumber, c.NotBefore.Format(time.DateOnly), c.NotAfter.Format(time.DateOnly))
 }
 
-// der finds the message in a payload: in its first PEM block, else it is taken for DER (P-60).
-func der(payload string) []byte {
-	if block, _ := pem.Decode([]byte(payload)); block != nil {
-		return block.Bytes
+// der finds the message in a payload (P-60): in the first PEM block of its kind, whatever is around it, as OpenSSL reads it; a payload
+// that begins as a message does, or is not armoured, is taken for DER.
+func der(payload string) ([]byte, error) {
+	const sequence, longLength = 0x30, 0x80 // no text goes on like that
+	binary := len(payload) > 1 && payload[0] == sequence && payload[1] >= longLength
+	if binary || !strings.Contains(payload, "-----BEGIN ") {
+		return []byte(payload), nil
 	}
-	return []byte(payload)
+	for rest := []byte(payload); ; {
+		block, next := pem.Decode(rest)
+		if block == nil {
+			return nil, fmt.Errorf("%w: its PEM armour has no intact PKCS7 block", ErrFormat)
+		}
+		if slices.Contains(armours, block.Type) {
+			return block.Bytes, nil
+		}
+		rest = next
+	}
 }
+
+// armours are the PEM types of a signed message.
+var armours = []string{"PKCS7", "PKCS #7 SIGNED DATA", "CMS"}
