@@ -28,6 +28,9 @@ func newGunzip(raw *bufio.Reader) (io.Reader, error) {
 func (g *gunzip) Read(p []byte) (int, error) {
 	for {
 		n, err := g.z.Read(p)
+		if n > 0 && err == io.EOF {
+			err = nil // of this member; the next call sees to what follows
+		}
 		if n > 0 || err != io.EOF {
 			return n, err
 		}

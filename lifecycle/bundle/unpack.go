@@ -116,7 +116,7 @@ type unpacker struct {
 func workers() int { return min(runtime.GOMAXPROCS(0), 4) }
 
 // eachJob runs produce, which hands out jobs, beside the workers that do them, each with its own state from start. The first error of
-// any ends all. A job that is not done is dropped.
+// any ends all; jobs that are not done by then are dropped.
 func eachJob[J, W any](ctx context.Context, start func() W, produce func(ctx context.Context, out chan<- J) error, do func(W, J) error, drop func(J)) error {
 	group, ctx := errgroup.WithContext(ctx)
 	jobs := make(chan J, 4*workers())
@@ -130,20 +130,18 @@ func eachJob[J, W any](ctx context.Context, start func() W, produce func(ctx con
 			for j := range jobs {
 				if ctx.Err() != nil {
 					drop(j)
-					continue
-				}
-				if err := do(w, j); err != nil {
-					// The rest must be taken off the channel, or the producer waits for ever.
-					for j := range jobs {
-						drop(j)
-					}
+				} else if err := do(w, j); err != nil {
 					return err
 				}
 			}
 			return nil
 		})
 	}
-	return group.Wait()
+	err := group.Wait()
+	for j := range jobs {
+		drop(j)
+	}
+	return err
 }
 
 // send hands a job over, or drops it when there is nobody left to do it.

@@ -142,7 +142,7 @@ const volumeHeader = 'V'
 
 func (t *tarReader) entry(ctx context.Context, h *tar.Header, out chan<- tarJob) error {
 	if h.Typeflag == tar.TypeXGlobalHeader || h.Typeflag == volumeHeader {
-		return t.tree.count(h.Name) // git's pax_global_header holds the commit
+		return t.tree.take(h.Name, max(h.Size, 0)) // git's pax_global_header holds the commit
 	}
 	name, err := clean(h.Name)
 	if err != nil {
