@@ -1,7 +1,6 @@
 package install
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -146,11 +145,10 @@ func (m *maker) simulateRemoval(k key) error {
 		return err
 	}
 	var st unix.Stat_t
-	switch err := lstatAt(fd, k.name, &st); err {
-	case nil:
-	case unix.ENOENT:
+	switch err := lstatAt(fd, k.name, &st); {
+	case is(err, unix.ENOENT):
 		return nil
-	default:
+	case err != nil:
 		return fmt.Errorf("find what the previous revision has installed: %s: %w", join(t.dirs[k.dir].path, k.name), err)
 	}
 	g := gone{key: k, ino: st.Ino, sub: st.Mode&unix.S_IFMT == unix.S_IFDIR}
@@ -192,33 +190,29 @@ func (m *maker) countEntries(id dirID) (n int32, err error) {
 
 // writeCleanup writes what the next installation has to remove (I-40), in execution order.
 func (p *Plan) writeCleanup(w io.Writer) error {
-	b := bufio.NewWriterSize(w, 64<<10)
+	o := newOutput(w)
 	for _, i := range p.order {
 		if i < 0 {
-			b.WriteString(p.dirs[^i].shown)
-		} else {
-			if dir := p.dirs[p.files[i].dir].shown; dir != "/" {
-				b.WriteString(dir)
-			}
-			b.WriteByte('/')
-			b.WriteString(p.files[i].name)
+			o.put(p.dirs[^i].shown, "\n")
+			continue
 		}
-		b.WriteByte('\n')
+		dir := p.dirs[p.files[i].dir].shown
+		if dir == "/" {
+			dir = ""
+		}
+		o.put(dir, "/", p.files[i].name, "\n")
 	}
 	for n := range p.perms {
 		if p.perms[n].context == nil || !p.labelled() {
 			continue
 		}
 		for _, i := range p.permsOf[n] {
-			if i >= 0 && p.files[i].link() {
-				continue
+			if i < 0 || !p.files[i].link() {
+				o.put(labelPrefix, p.realPath(i), "\n")
 			}
-			b.WriteString(labelPrefix)
-			b.WriteString(p.realPath(i))
-			b.WriteByte('\n')
 		}
 	}
-	if err := b.Flush(); err != nil {
+	if err := o.Flush(); err != nil {
 		return fmt.Errorf("write the cleanup file: %w", err)
 	}
 	return nil

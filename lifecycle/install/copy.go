@@ -43,20 +43,20 @@ func (w *worker) stage(ctx context.Context, i int) error {
 	if err != nil {
 		return fmt.Errorf("read the bundle: %w", err)
 	}
-	defer unix.Close(in)
+	defer closeFD(in)
 	// A file that is not final when it is made is nobody's but ours until then.
 	want := p.want(f)
 	chown := facts.setgid || want.uid != w.s.euid || want.gid != w.s.egid
+	final := !chown && !facts.list && !facts.other && want.mode&0o7000 == 0 && want.mode&w.s.mask == 0 && f.perm == 0
 	mode := want.mode
-	chmod := chown || facts.list || facts.other || mode&0o7000 != 0 || mode&w.s.mask != 0 || f.perm != 0
-	if chmod {
+	if !final {
 		mode = 0o600
 	}
 	out, err := openat(dst, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW, mode)
 	if err != nil {
 		return err
 	}
-	defer unix.Close(out)
+	defer closeFD(out)
 	if err := w.copy(ctx, in, out, f.size); err != nil {
 		return err
 	}
@@ -65,33 +65,35 @@ func (w *worker) stage(ctx context.Context, i int) error {
 			return err
 		}
 	}
+	if !final {
+		if err := w.permit(out, f, want.mode, facts); err != nil {
+			return err
+		}
+	}
+	if err := setTime(dst, name, f.mtime); err != nil || !live {
+		return err
+	}
+	var st unix.Stat_t
+	err = unix.Fstat(out, &st)
+	f.ino = st.Ino
+	return err
+}
+
+// permit gives a staged file its mode, list and label.
+func (w *worker) permit(fd int, f *file, mode uint32, facts dirFacts) error {
 	if facts.other {
-		if err := setACL(out, aclAccess, facts.inherit); err != nil {
+		if err := setACL(fd, aclAccess, facts.inherit); err != nil {
 			return fmt.Errorf("set the access control list: %w", aclErr(err))
 		}
 	}
-	if chmod {
-		ordered := f.perm != 0 && p.perms[f.perm-1].modeSet
-		if err := unix.Fchmod(out, want.mode); err != nil && (ordered || !notPermitted(err)) {
-			return fmt.Errorf("change the mode: %w", err)
-		}
+	ordered := f.perm != 0 && w.p.perms[f.perm-1].modeSet
+	if err := unix.Fchmod(fd, mode); err != nil && (ordered || !notPermitted(err)) {
+		return fmt.Errorf("change the mode: %w", err)
 	}
-	if f.perm != 0 {
-		if err := p.perms[f.perm-1].applyTo(out, want.mode, p.labelled()); err != nil {
-			return err
-		}
+	if f.perm == 0 {
+		return nil
 	}
-	if err := setTime(dst, name, f.mtime); err != nil {
-		return err
-	}
-	if live {
-		var st unix.Stat_t
-		if err := unix.Fstat(out, &st); err != nil {
-			return err
-		}
-		f.ino = st.Ino
-	}
-	return nil
+	return w.p.perms[f.perm-1].applyTo(fd, mode, w.p.labelled())
 }
 
 // chown gives a staged file its owner. The bundle's owner is kept where the kernel allows it, and set-id bits only with it
@@ -187,7 +189,7 @@ func (w *worker) copyLarge(ctx context.Context, in, out int, size int64) error {
 			return w.copyPlain(ctx, in, out, size) // some file systems say 0 instead of an error
 		case err == nil:
 			done += int64(n)
-		case done == 0 && (unsupported(err) || err == unix.EXDEV || err == unix.EPERM || err == unix.EBADF):
+		case done == 0 && (unsupported(err) || is(err, unix.EXDEV, unix.EPERM, unix.EBADF)):
 			return w.copyPlain(ctx, in, out, size)
 		default:
 			return err

@@ -246,3 +246,47 @@ func TestLocksOut(t *testing.T) {
 	_, err = p.Apply(t.Context())
 	h.must(err)
 }
+
+func TestRootBehindALink(t *testing.T) {
+	h := newHost(t)
+	h.must(os.Symlink("root", filepath.Join(h.base, "link")))
+	h.root = filepath.Join(h.base, "link")
+	h.bundle(entries{"x": "1"})
+	s := h.spec("/", "app")
+	h.install(s, "")
+	h.bundle(entries{"y": "1"})
+	h.install(s, "")
+	diff(t, "tree", entries{"app/": "", "app/y": "1"}, shape(t, h.dst))
+	if d, ok := Committed(h.root, "group"); d != "d-1" || !ok {
+		t.Errorf("Committed() = %q, %v", d, ok)
+	}
+}
+
+// TestOverlay installs into an overlay, as containers and rehearsals have it: what is replaced and removed lies in the lower
+// layer.
+func TestOverlay(t *testing.T) {
+	mnt := mounted(t, "size=8m")
+	h := newHostIn(t, filepath.Join(t.TempDir(), "h"))
+	for _, dir := range []string{"lower", "upper", "work", "merged"} {
+		h.must(os.Mkdir(filepath.Join(mnt, dir), 0o755))
+	}
+	h.dst = filepath.Join(mnt, "merged")
+	h.write(filepath.Join(mnt, "lower"), entries{"app/changed": "old", "app/gone/x": "old", "app/mine": "user", "app/to-dir": "old"})
+	text := ""
+	for _, name := range []string{"app", "app/changed", "app/gone", "app/gone/x", "app/to-dir"} {
+		text += filepath.Join(h.dst, name) + "\n"
+	}
+	h.writeCleanup(text, 0o644)
+	if err := unix.Mount("overlay", h.dst, "overlay", 0, "lowerdir="+mnt+"/lower,upperdir="+mnt+"/upper,workdir="+mnt+"/work"); err != nil {
+		t.Skipf("needs a kernel with overlayfs: %v", err)
+	}
+	t.Cleanup(func() { unix.Unmount(h.dst, unix.MNT_DETACH) })
+	h.bundle(entries{"changed": "new", "to-dir/in": "new", "added/y": "new"})
+	h.install(h.spec("/", "app"), "")
+	diff(t, "tree", entries{
+		"app/": "", "app/changed": "new", "app/mine": "user", "app/to-dir/": "", "app/to-dir/in": "new", "app/added/": "", "app/added/y": "new",
+	}, shape(t, h.dst))
+	h.bundle(nil)
+	h.install(&appspec.Spec{}, "")
+	diff(t, "tree", entries{"app/": "", "app/mine": "user"}, shape(t, h.dst))
+}

@@ -3,6 +3,7 @@ package install
 import (
 	"context"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 
@@ -87,12 +88,12 @@ func syncFile(dir, name string) error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(d)
+	defer closeFD(d)
 	fd, err := openat(d, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
+	defer closeFD(fd)
 	return unix.Fsync(fd)
 }
 
@@ -101,11 +102,21 @@ func syncDir(path string, ino uint64) error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
+	defer closeFD(fd)
 	if err := unix.Fsync(fd); err != nil && !unsupported(err) {
 		return fmt.Errorf("write directory %s to the disk: %w", path, err)
 	}
 	return nil
+}
+
+// syncOwn puts the names in a folder of our own on the disk. The way to it may lead through links.
+func syncOwn(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
 }
 
 // syncDirs puts the names in the transaction's directories on the disk. One that went meanwhile is no error.
@@ -142,7 +153,7 @@ func syncfsOf(d liveDir, done map[uint64]bool) error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
+	defer closeFD(fd)
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return err

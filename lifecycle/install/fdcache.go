@@ -1,7 +1,5 @@
 package install
 
-import "golang.org/x/sys/unix"
-
 // fdCache keeps the last few directories open, since neighbouring ops mostly share theirs. It belongs to one goroutine.
 type fdCache struct {
 	open    func(dirID) (int, error)
@@ -26,7 +24,7 @@ func (c *fdCache) get(id dirID) (int, error) {
 	}
 	e := &c.entries[c.next]
 	if e.used {
-		unix.Close(e.fd)
+		closeFD(e.fd)
 	}
 	e.id, e.fd, e.used = id, fd, true
 	c.next = (c.next + 1) % len(c.entries)
@@ -36,7 +34,7 @@ func (c *fdCache) get(id dirID) (int, error) {
 func (c *fdCache) close() {
 	for i := range c.entries {
 		if e := &c.entries[i]; e.used {
-			unix.Close(e.fd)
+			closeFD(e.fd)
 			e.used = false
 		}
 	}

@@ -5,15 +5,33 @@ import (
 	"fmt"
 	"io"
 	"unicode/utf8"
-
-	"slipway/lifecycle/appspec"
 )
+
+// output writes texts. An error stays until Flush.
+type output struct {
+	*bufio.Writer
+	buf []byte
+}
+
+func newOutput(w io.Writer) *output { return &output{Writer: bufio.NewWriterSize(w, 64<<10)} }
+
+func (o *output) put(texts ...string) {
+	for _, t := range texts {
+		_, _ = o.WriteString(t)
+	}
+}
+
+// quote writes a JSON string.
+func (o *output) quote(s string) {
+	o.buf = appendText(o.buf[:0], s)
+	_, _ = o.Write(o.buf)
+}
 
 // WriteInstructions encodes the plan as the official agent's plan file (I-38): one compact JSON object, in execution order,
 // without a newline at the end.
 func (p *Plan) WriteInstructions(w io.Writer) error {
-	e := &instructions{Writer: bufio.NewWriterSize(w, 64<<10)}
-	e.WriteString(`{"instructions":[`)
+	e := &instructions{output: newOutput(w)}
+	e.put(`{"instructions":[`)
 	for _, i := range p.order {
 		if i < 0 {
 			e.begin("mkdir")
@@ -23,14 +41,14 @@ func (p *Plan) WriteInstructions(w io.Writer) error {
 			e.field("source", p.source(i))
 			e.field("destination", p.target(i))
 		}
-		e.WriteByte('}')
+		e.put("}")
 	}
 	for n := range p.perms {
 		for _, i := range p.permsOf[n] {
 			e.permission(&p.perms[n], p.path(i))
 		}
 	}
-	e.WriteString("]}")
+	e.put("]}")
 	if err := e.Flush(); err != nil {
 		return fmt.Errorf("write the plan file: %w", err)
 	}
@@ -38,9 +56,8 @@ func (p *Plan) WriteInstructions(w io.Writer) error {
 }
 
 type instructions struct {
-	*bufio.Writer
+	*output
 	some bool
-	buf  []byte
 }
 
 // permission writes what an entry does to one path in the official agent's order (I-49).
@@ -48,83 +65,65 @@ func (e *instructions) permission(m *permission, path string) {
 	if m.modeSet {
 		e.begin("chmod")
 		e.field("mode", m.modeText)
-		e.field("file", path)
-		e.WriteByte('}')
+		e.end(path)
 	}
 	if m.aclSet {
 		e.begin("setfacl")
-		e.WriteString(`,"acl":[`)
+		e.put(`,"acl":[`)
 		for i, a := range m.acls {
 			if i > 0 {
-				e.WriteByte(',')
+				e.put(",")
 			}
-			e.text(a.String())
+			e.quote(a.String())
 		}
-		e.WriteByte(']')
-		e.field("file", path)
-		e.WriteByte('}')
+		e.put("]")
+		e.end(path)
 	}
-	if m.context != nil {
+	if c := m.context; c != nil {
 		e.begin("semanage")
-		e.context(m.context)
-		e.field("file", path)
-		e.WriteByte('}')
+		e.put(`,"context":{"user":`) // X-48: the official agent's key is user, not name
+		e.quoteOrNull(c.Name)
+		e.put(`,"role":null,"type":`)
+		e.quote(c.Type)
+		e.put(`,"range":`)
+		e.quoteOrNull(c.Range)
+		e.put("}")
+		e.end(path)
 	}
 	if m.owner != "" || m.group != "" {
 		e.begin("chown")
-		e.nullable("owner", m.owner)
-		e.nullable("group", m.group)
-		e.field("file", path)
-		e.WriteByte('}')
+		e.put(`,"owner":`)
+		e.quoteOrNull(m.owner)
+		e.put(`,"group":`)
+		e.quoteOrNull(m.group)
+		e.end(path)
 	}
-}
-
-// context keeps the official agent's key names: user, not name (X-48).
-func (e *instructions) context(c *appspec.Context) {
-	e.WriteString(`,"context":{"user":`)
-	e.textOrNull(c.Name)
-	e.WriteString(`,"role":null,"type":`)
-	e.text(c.Type)
-	e.WriteString(`,"range":`)
-	e.textOrNull(c.Range)
-	e.WriteByte('}')
 }
 
 func (e *instructions) begin(typ string) {
 	if e.some {
-		e.WriteByte(',')
+		e.put(",")
 	}
 	e.some = true
-	e.WriteString(`{"type":"`)
-	e.WriteString(typ)
-	e.WriteByte('"')
+	e.put(`{"type":"`, typ, `"`)
+}
+
+func (e *instructions) end(path string) {
+	e.field("file", path)
+	e.put("}")
 }
 
 func (e *instructions) field(name, value string) {
-	e.WriteString(`,"`)
-	e.WriteString(name)
-	e.WriteString(`":`)
-	e.text(value)
+	e.put(`,"`, name, `":`)
+	e.quote(value)
 }
 
-func (e *instructions) nullable(name, value string) {
-	e.WriteString(`,"`)
-	e.WriteString(name)
-	e.WriteString(`":`)
-	e.textOrNull(value)
-}
-
-func (e *instructions) textOrNull(s string) {
+func (e *instructions) quoteOrNull(s string) {
 	if s == "" {
-		e.WriteString("null")
+		e.put("null")
 		return
 	}
-	e.text(s)
-}
-
-func (e *instructions) text(s string) {
-	e.buf = appendText(e.buf[:0], s)
-	e.Write(e.buf)
+	e.quote(s)
 }
 
 // appendText appends s as a JSON string that escapes only what has to be, as the official agent's encoder does. What is no

@@ -206,10 +206,12 @@ func readJournal(r io.Reader) (journalHeader, *transaction, journalState, error)
 			return h, nil, 0, fmt.Errorf("read the installation's journal: %w", err)
 		}
 		var rec record
+		have := bytes.HasPrefix(line, []byte(`{"op":"`+opHave+`"`))
+		whole := have || json.Unmarshal(line, &rec) == nil
 		switch {
-		case bytes.HasPrefix(line, []byte(`{"op":"`+opHave+`"`)):
-		case json.Unmarshal(line, &rec) != nil:
+		case !whole:
 			return h, t, state, nil
+		case have:
 		case rec.Op == opCommit:
 			if rec.Lines != lines || rec.CRC != crc { // its sync had not returned, so nothing was done
 				return h, t, state, nil

@@ -166,7 +166,7 @@ func (m *maker) entry(ctx context.Context, f *appspec.File) error {
 		return fmt.Errorf("plan installation: read the bundle: %w", err)
 	}
 	// A link that leads nowhere or out of the bundle is installed as it is.
-	if info, err = m.archive.Lstat(source); err != nil {
+	if _, err = m.archive.Lstat(source); err != nil {
 		if errors.Is(err, fs.ErrNotExist) || escapes(err) {
 			m.conflict(at, fmt.Sprintf("source %q is not in the bundle: add it, or mend the files section", f.Source))
 			return nil
@@ -213,7 +213,7 @@ func cleanDestination(d string) (string, error) {
 			u, err = user.Lookup(who)
 		}
 		if err != nil || u.HomeDir == "" {
-			return "", fmt.Errorf("destination %q: the home directory is not known (%v): name an absolute path", d, err)
+			return "", fmt.Errorf("destination %q: the home directory is not known (%w): name an absolute path", d, err)
 		}
 		d = u.HomeDir + "/" + rest
 	}
@@ -327,31 +327,32 @@ func (m *maker) copyDir(ctx context.Context, rel string, to dirID) error {
 		return fmt.Errorf("plan installation: list %s of the bundle: %w", rel, err)
 	}
 	slices.Sort(names)
-	var dirs []string
+	dirs := names[:0] // filled behind what is read
 	for _, name := range names {
 		var st unix.Stat_t
 		if err := lstatAt(fd, name, &st); err != nil {
 			return fmt.Errorf("plan installation: read the bundle: %s: %w", join(rel, name), err)
 		}
-		switch st.Mode & unix.S_IFMT {
-		case unix.S_IFDIR:
-			dirs = append(dirs, name)
-			continue
-		case unix.S_IFLNK:
-			expand, err := m.expands(rel, name)
-			if err != nil {
+		isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR
+		if st.Mode&unix.S_IFMT == unix.S_IFLNK {
+			if isDir, err = m.expands(rel, name); err != nil {
 				return err
 			}
-			if expand {
-				dirs = append(dirs, name)
-				continue
-			}
+		}
+		if isDir {
+			dirs = append(dirs, name)
+			continue
 		}
 		if err := m.copyFile(fd, src, to, name, &st); err != nil {
 			return err
 		}
 	}
-	for _, name := range dirs {
+	return m.copySubs(ctx, rel, dirs, to)
+}
+
+// copySubs plans to copy the directories of a directory of the bundle.
+func (m *maker) copySubs(ctx context.Context, rel string, names []string, to dirID) error {
+	for _, name := range names {
 		shown := join(m.tree.dirs[to].shown, name)
 		if strings.Contains(name, "\n") {
 			m.conflict(shown, newlineWhy)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -228,49 +229,50 @@ func (s *selector) choose(e *appspec.Permission, at string) []int32 {
 		}
 	}
 	var selected []int32
-	below := strings.TrimSuffix(object, "/") + "/"
-	match := func(rel string) bool {
-		if !appspec.MatchPattern(e.Pattern, rel) {
-			return false
-		}
-		for _, not := range e.Except {
-			if appspec.MatchPattern(not, rel) {
-				return false
-			}
-		}
-		return true
-	}
-	hasDefault := false
-	for _, a := range e.ACLs {
-		hasDefault = hasDefault || a.IsDefault
-	}
-	deep := e.Pattern == "**"
-	takeFiles := func(d dirID, prefix string) {
-		for _, i := range s.files(d) {
-			if match(prefix + m.plan.files[i].name) {
-				if hasDefault { // I-48
-					m.conflict(m.plan.target(i), "is a file, and a default list entry is for directories: set type: [directory] at "+at)
-				}
-				selected = append(selected, i)
-			}
-		}
-	}
 	if e.Applies("file") {
-		if d, ok := s.byShown[object]; ok {
-			takeFiles(d, "")
-		}
-		for i := range m.plan.dirs {
-			d := &m.plan.dirs[i]
-			if deep && s.start[i] != s.start[i+1] && d.shown != object && strings.HasPrefix(d.shown, below) {
-				takeFiles(dirID(i), d.shown[len(below):]+"/")
-			}
-		}
+		selected = s.chooseFiles(e, object, at)
 	}
 	if e.Applies("directory") {
 		for _, i := range s.dirs {
-			if rel, ok := strings.CutPrefix(m.plan.dirs[^i].shown, below); ok && rel != "" && match(rel) {
+			if rel, ok := strings.CutPrefix(m.plan.dirs[^i].shown, below(object)); ok && rel != "" && matches(e, rel) {
 				selected = append(selected, i)
 			}
+		}
+	}
+	return selected
+}
+
+func below(dir string) string { return strings.TrimSuffix(dir, "/") + "/" }
+
+// matches reports whether an entry selects a name relative to its object (I-43, I-46).
+func matches(e *appspec.Permission, rel string) bool {
+	return appspec.MatchPattern(e.Pattern, rel) && !slices.ContainsFunc(e.Except, func(not string) bool { return appspec.MatchPattern(not, rel) })
+}
+
+// chooseFiles gives the files below a directory that an entry selects (I-45). Only ** reaches further than its direct children.
+func (s *selector) chooseFiles(e *appspec.Permission, object, at string) (selected []int32) {
+	p := s.m.plan
+	hasDefault := slices.ContainsFunc(e.ACLs, func(a appspec.ACLEntry) bool { return a.IsDefault })
+	take := func(d dirID, prefix string) {
+		for _, i := range s.files(d) {
+			if !matches(e, prefix+p.files[i].name) {
+				continue
+			}
+			if hasDefault { // I-48
+				s.m.conflict(p.target(i), "is a file, and a default list entry is for directories: set type: [directory] at "+at)
+			}
+			selected = append(selected, i)
+		}
+	}
+	if d, ok := s.byShown[object]; ok {
+		take(d, "")
+	}
+	if e.Pattern != "**" {
+		return selected
+	}
+	for i := range p.dirs {
+		if shown := p.dirs[i].shown; shown != object && strings.HasPrefix(shown, below(object)) {
+			take(dirID(i), shown[len(below(object)):]+"/")
 		}
 	}
 	return selected

@@ -184,7 +184,8 @@ func TestLists(t *testing.T) { // I-50, X-47
 		{"empty list", nil, 0o751, "u::7 g::5 o::1", ""},
 		{"default entries are completed", []e{{IsDefault: true, Type: "user", Name: "daemon", Perm: "rwx"}}, 0o750, "u::7 g::5 o::0", "u::7 u1:7 g::5 m::5 o::0"},
 		{
-			"default mask is the default group's", []e{{IsDefault: true, Type: "user", Name: "daemon", Perm: "rwx"}, {IsDefault: true, Type: "group", Perm: "rwx"}},
+			"default mask is the default group's",
+			[]e{{IsDefault: true, Type: "user", Name: "daemon", Perm: "rwx"}, {IsDefault: true, Type: "group", Perm: "rwx"}},
 			0o750, "u::7 g::5 o::0", "u::7 u1:7 g::7 m::7 o::0",
 		},
 		{"default without names has no mask", []e{{IsDefault: true, Type: "other", Perm: "---"}}, 0o755, "u::7 g::5 o::5", "u::7 g::5 o::0"},

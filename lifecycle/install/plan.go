@@ -84,6 +84,7 @@ type file struct {
 	uid, gid uint32
 	act      action
 	ours     bool // a previous revision's cleanup file names the target
+	maybe    bool // and what is there may be equal: size and time are
 	overDir  bool // what stands at the target is a directory of the previous revision
 }
 
@@ -265,8 +266,13 @@ func (p *Plan) Summary() string {
 		n    int
 		text string
 	}{
-		{c.Links, "links"}, {c.Directories, "directories made"}, {c.Replaced, "replaced"}, {c.Unchanged, "unchanged"},
-		{c.Kept, "kept as found"}, {c.Removed, "removed"}, {len(p.warnings), "warnings"},
+		{c.Links, "links"},
+		{c.Directories, "directories made"},
+		{c.Replaced, "replaced"},
+		{c.Unchanged, "unchanged"},
+		{c.Kept, "kept as found"},
+		{c.Removed, "removed"},
+		{len(p.warnings), "warnings"},
 	} {
 		if e.n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", e.n, e.text))

@@ -94,14 +94,18 @@ func recoverOne(ctx context.Context, root, name string, setUp func(*transaction)
 		if r.Err = t.forward(ctx); r.Err == nil {
 			r.Err = t.syncDirs()
 		}
-		if r.Err == nil {
-			err := j.seal(opDone)
-			if err != nil {
+		switch {
+		case r.Err == nil:
+			if err := j.seal(opDone); err != nil {
 				return nil, err
 			}
 			state = stateDone
-		} else if err := j.seal(opUndo); err != nil {
-			return nil, errors.Join(r.Err, err)
+		case ctx.Err() != nil: // that says nothing about the installation: the next call goes on with it
+			return nil, r.Err
+		default:
+			if err := j.seal(opUndo); err != nil {
+				return nil, errors.Join(r.Err, err)
+			}
 		}
 	}
 	if state == stateDone {
@@ -118,7 +122,7 @@ func recoverOne(ctx context.Context, root, name string, setUp func(*transaction)
 
 // finishUndone removes what was staged, and then the journal.
 func finishUndone(t *transaction, name string) error {
-	if errs := t.sweep(false); errs != nil {
+	if errs := t.sweep(false); len(errs) > 0 {
 		return errors.Join(errs...)
 	}
 	if err := t.syncDirs(); err != nil {
@@ -130,7 +134,7 @@ func finishUndone(t *transaction, name string) error {
 	if err := os.Remove(name); err != nil {
 		return fmt.Errorf("remove the journal of an installation that was undone: %w", err)
 	}
-	return syncDir(filepath.Dir(name), 0)
+	return syncOwn(filepath.Dir(name))
 }
 
 // finishDone removes what the new revision has taken the place of, and keeps the journal as the group's manifest. What cannot
@@ -148,7 +152,7 @@ func finishDone(ctx context.Context, t *transaction, name, root, group string, l
 	if err := os.Rename(name, manifest); err != nil {
 		return left, fmt.Errorf("keep the journal as the group's manifest: %w", err)
 	}
-	return left, syncDir(filepath.Dir(manifest), 0)
+	return left, syncOwn(filepath.Dir(manifest))
 }
 
 // Committed says which deployment's installation was the last of the group to be completed, if there was one. It is of use

@@ -141,7 +141,7 @@ func (s *Space) measure(same bool) error {
 	if os.Geteuid() == 0 {
 		blocks = fs.Bfree
 	}
-	s.FreeBytes, s.FreeInodes = int64(blocks)*int64(fs.Bsize), int64(fs.Ffree)
+	s.FreeBytes, s.FreeInodes = int64(blocks)*fs.Bsize, int64(fs.Ffree)
 	if fs.Blocks == 0 { // a tmpfs without a limit
 		s.FreeBytes = 1<<63 - 1
 	}

@@ -158,7 +158,7 @@ func (s *stage) makeDir(fd int, name string, wantIno bool) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer unix.Close(sub)
+	defer closeFD(sub)
 	var st unix.Stat_t
 	if err := unix.Fstat(sub, &st); err != nil {
 		return 0, err
@@ -198,7 +198,7 @@ func (s *stage) finishDir(id dirID) error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
+	defer closeFD(fd)
 	now, err := readStatus(fd)
 	if err != nil {
 		return err
@@ -243,7 +243,7 @@ func (s *stage) resets() error {
 		if err == nil && want.Label != nil {
 			old.Label, err = getACL(fd, labelAttr)
 		}
-		unix.Close(fd)
+		closeFD(fd)
 		if err != nil {
 			return fmt.Errorf("reset directory %s: %w", d.shown, err)
 		}
@@ -265,7 +265,7 @@ func (s *stage) freshIn(id dirID) (*status, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer unix.Close(fd)
+	defer closeFD(fd)
 	name := s.t.hidden(s.number())
 	if _, err := s.makeDir(fd, name, true); err != nil {
 		return nil, spaceErr(err)
@@ -274,7 +274,7 @@ func (s *stage) freshIn(id dirID) (*status, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer unix.Close(sub)
+	defer closeFD(sub)
 	st, err := readStatus(sub)
 	if err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -22,10 +23,10 @@ func openDir(path string) (int, error) {
 	fd, err := ignoringEINTR(func() (int, error) {
 		return unix.Openat2(unix.AT_FDCWD, path, &unix.OpenHow{Flags: dirFlags, Resolve: unix.RESOLVE_NO_SYMLINKS})
 	})
-	switch err {
-	case nil:
+	switch {
+	case err == nil:
 		return fd, nil
-	case unix.ENOSYS, unix.EPERM, unix.ENAMETOOLONG: // before Linux 5.6, in a container that filters it, deeper than PATH_MAX
+	case is(err, unix.ENOSYS, unix.EPERM, unix.ENAMETOOLONG): // before Linux 5.6, in a container that filters it, deeper than PATH_MAX
 		return walkDir(path)
 	}
 	return -1, &fs.PathError{Op: "open directory", Path: path, Err: err}
@@ -42,7 +43,7 @@ func walkDir(path string) (int, error) {
 			continue
 		}
 		next, err := openat(fd, name, dirFlags, 0)
-		unix.Close(fd)
+		closeFD(fd)
 		if err != nil {
 			return -1, &fs.PathError{Op: "open directory", Path: path, Err: err}
 		}
@@ -63,11 +64,20 @@ func openLive(path string, ino uint64) (int, error) {
 		err = errMoved
 	}
 	if err != nil {
-		unix.Close(fd)
+		closeFD(fd)
 		return -1, &fs.PathError{Op: "open directory", Path: path, Err: err}
 	}
 	return fd, nil
 }
+
+// is reports whether an error is one of the kernel's given ones.
+func is(err error, any ...unix.Errno) bool {
+	e, ok := errors.AsType[unix.Errno](err)
+	return ok && slices.Contains(any, e)
+}
+
+// closeFD closes a descriptor whose contents do not depend on it: a directory, or a file that is read or has been synced.
+func closeFD(fd int) { _ = unix.Close(fd) }
 
 func openat(fd int, name string, flags int, mode uint32) (int, error) {
 	return ignoringEINTR(func() (int, error) { return unix.Openat(fd, name, flags|unix.O_CLOEXEC, mode) })
@@ -76,7 +86,7 @@ func openat(fd int, name string, flags int, mode uint32) (int, error) {
 func ignoringEINTR(f func() (int, error)) (int, error) {
 	for {
 		n, err := f()
-		if err != unix.EINTR {
+		if !errors.Is(err, unix.EINTR) {
 			return n, err
 		}
 	}
@@ -141,9 +151,7 @@ type moves struct {
 	plain bool // pretend that the file system knows only the plain rename, for tests
 }
 
-func unsupported(err error) bool {
-	return err == unix.EINVAL || err == unix.ENOSYS || err == unix.EOPNOTSUPP
-}
+func unsupported(err error) bool { return is(err, unix.EINVAL, unix.ENOSYS, unix.EOPNOTSUPP) }
 
 // add renames from to to within a directory if to does not exist, else EEXIST.
 func (m moves) add(fd int, from, to string) error {
@@ -153,22 +161,22 @@ func (m moves) add(fd int, from, to string) error {
 		}
 	}
 	// A hard link does not replace either. What cannot be linked (a directory; any file on vfat) is tested and renamed.
-	switch err := unix.Linkat(fd, from, fd, to, 0); err {
-	case nil:
+	err := unix.Linkat(fd, from, fd, to, 0)
+	if err == nil {
 		return unix.Unlinkat(fd, from, 0)
-	case unix.EPERM, unix.EOPNOTSUPP, unix.ENOSYS, unix.EMLINK:
-	default:
+	}
+	if !is(err, unix.EPERM, unix.EOPNOTSUPP, unix.ENOSYS, unix.EMLINK) {
 		return err
 	}
 	var st unix.Stat_t
-	switch err := lstatAt(fd, to, &st); err {
-	case nil:
+	err = lstatAt(fd, to, &st)
+	switch {
+	case err == nil:
 		return unix.EEXIST
-	case unix.ENOENT:
+	case is(err, unix.ENOENT):
 		return unix.Renameat(fd, from, fd, to)
-	default:
-		return err
 	}
+	return err
 }
 
 // swap exchanges staged and name within a directory. Where names cannot be exchanged the old object is left under aside
@@ -196,17 +204,17 @@ func (m moves) swap(fd int, staged, name, aside string) error {
 // directories above it, and is reported as ENOTEMPTY. A nil mayGo allows everything. No link is followed.
 func removeTree(fd int, name string, mayGo func(name string, dir bool) bool) error {
 	err := unix.Unlinkat(fd, name, 0)
-	if err == nil || err == unix.ENOENT {
+	if err == nil || is(err, unix.ENOENT) {
 		return nil
 	}
-	if err != unix.EISDIR && err != unix.EPERM { // Linux says EISDIR, POSIX EPERM
+	if !is(err, unix.EISDIR, unix.EPERM) { // Linux says EISDIR, POSIX EPERM
 		return err
 	}
 	sub, openErr := openat(fd, name, dirFlags, 0)
 	if openErr != nil {
 		return err
 	}
-	defer unix.Close(sub)
+	defer closeFD(sub)
 	type entry struct {
 		name string
 		dir  bool
@@ -225,11 +233,10 @@ func removeTree(fd int, name string, mayGo func(name string, dir bool) bool) err
 		}
 		removed := 0
 		for _, e := range batch {
-			switch err := removeTree(sub, e.name, mayGo); err {
-			case nil:
+			err := removeTree(sub, e.name, mayGo)
+			if err == nil {
 				removed++
-			case unix.ENOTEMPTY:
-			default:
+			} else if !is(err, unix.ENOTEMPTY) {
 				return err
 			}
 		}
@@ -237,14 +244,14 @@ func removeTree(fd int, name string, mayGo func(name string, dir bool) bool) err
 			break
 		}
 	}
-	switch err := unix.Unlinkat(fd, name, unix.AT_REMOVEDIR); err {
-	case unix.ENOENT:
+	err = unix.Unlinkat(fd, name, unix.AT_REMOVEDIR)
+	switch {
+	case is(err, unix.ENOENT):
 		return nil
-	case unix.EEXIST:
+	case is(err, unix.EEXIST):
 		return unix.ENOTEMPTY
-	default:
-		return err
 	}
+	return err
 }
 
 // umask is the process's file mode mask. Reading it from the kernel's own account avoids setting it, which every thread

@@ -85,17 +85,17 @@ func (m *maker) existing(src int, k key, f *file, text, shown string) (bool, err
 		return false, err
 	}
 	var st unix.Stat_t
-	switch err := lstatAt(fd, k.name, &st); err {
-	case nil:
-	case unix.ENOENT:
+	switch err := lstatAt(fd, k.name, &st); {
+	case is(err, unix.ENOENT):
 		return true, nil
-	default:
+	case err != nil:
 		return false, fmt.Errorf("plan installation: look at %s: %w", shown, err)
 	}
 	f.act = actReplace
 	isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR
 	if m.tree.entries[k].goes {
 		f.ours, f.overDir = true, isDir
+		f.maybe = st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == f.size && st.Mtim.Nano() == f.mtime
 		return true, nil
 	}
 	if st.Mode&unix.S_IFMT == unix.S_IFLNK {
@@ -166,19 +166,19 @@ func equalFiles(src, dst int, name string, buffers [2][]byte) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("plan installation: read the bundle: %s: %w", name, err)
 	}
-	defer unix.Close(a)
-	b, err := openat(dst, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if err != nil {
+	defer closeFD(a)
+	b, openErr := openat(dst, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if openErr != nil {
 		return false, nil
 	}
-	defer unix.Close(b)
+	defer closeFD(b)
 	for {
 		n, err := readFull(a, buffers[0])
 		if err != nil {
 			return false, fmt.Errorf("plan installation: read the bundle: %s: %w", name, err)
 		}
-		k, err := readFull(b, buffers[1])
-		if err != nil || k != n || !bytes.Equal(buffers[0][:n], buffers[1][:k]) {
+		k, readErr := readFull(b, buffers[1])
+		if readErr != nil || k != n || !bytes.Equal(buffers[0][:n], buffers[1][:k]) {
 			return false, nil
 		}
 		if n < len(buffers[0]) {
@@ -290,7 +290,7 @@ func (m *maker) unchanged(ctx context.Context) error {
 	p := m.plan
 	want := func(i int) bool {
 		f := &p.files[i]
-		return f.ours && f.act == actReplace && !f.link() && (f.perm == 0 || p.perms[f.perm-1].plain())
+		return f.maybe && !f.link() && (f.perm == 0 || p.perms[f.perm-1].plain())
 	}
 	return p.eachFile(ctx, nil, len(p.files), func(w *worker, i int) error {
 		if !want(i) {

@@ -59,15 +59,12 @@ type transaction struct {
 	labels []string
 
 	moves moves
-	fds   fdCache
-	probe func(point string) error
+	probe func(point string) error // called at every point at which a crash makes a difference
 }
 
-func newTransaction(tx string) *transaction {
-	t := &transaction{tx: tx}
-	t.fds.open = func(id dirID) (int, error) { return openLive(t.dirs[id].path, t.dirs[id].ino) }
-	return t
-}
+func newTransaction(tx string) *transaction { return &transaction{tx: tx} }
+
+func (t *transaction) open(i dirID) (int, error) { return openLive(t.dirs[i].path, t.dirs[i].ino) }
 
 const hiddenPrefix = ".slipway-"
 
@@ -129,19 +126,39 @@ func (t *transaction) take(r *record) bool {
 
 // forward makes the new tree the visible one. It may be called again after a crash at any point of it.
 func (t *transaction) forward(ctx context.Context) error {
-	defer t.fds.close()
-	for i := range t.steps {
-		if err := t.at("step"); err != nil {
-			return err
-		}
-		if err := ctx.Err(); err != nil {
-			return context.Cause(ctx)
-		}
-		if err := t.do(&t.steps[i]); err != nil {
-			return t.explain(&t.steps[i], err)
-		}
+	// What goes out of a directory has to be gone before a file takes that directory's place. All else is in no order.
+	first := 0
+	for first < len(t.steps) && t.steps[first].kind == stepHide && t.steps[first].over {
+		first++
+	}
+	if err := t.doAll(ctx, t.steps[:first]); err != nil {
+		return err
+	}
+	if err := t.doAll(ctx, t.steps[first:]); err != nil {
+		return err
 	}
 	return t.at("steps done")
+}
+
+func (t *transaction) doAll(ctx context.Context, steps []step) error {
+	return parallel(ctx, len(steps), chunk, t.probe != nil, func(ctx context.Context, next func() (int, int, bool)) error {
+		fds := fdCache{open: t.open}
+		defer fds.close()
+		for from, to, ok := next(); ok; from, to, ok = next() {
+			for i := from; i < to; i++ {
+				if err := t.at("step"); err != nil {
+					return err
+				}
+				if err := ctx.Err(); err != nil {
+					return context.Cause(ctx)
+				}
+				if err := t.do(&fds, &steps[i]); err != nil {
+					return t.explain(&steps[i], err)
+				}
+			}
+		}
+		return nil
+	})
 }
 
 func (t *transaction) explain(s *step, err error) error {
@@ -159,8 +176,8 @@ func (t *transaction) explain(s *step, err error) error {
 // errDirectory means that a directory has appeared where a file was.
 var errDirectory = errors.New("it has become a directory since the installation was planned")
 
-func (t *transaction) do(s *step) error {
-	fd, err := t.fds.get(dirID(s.dir))
+func (t *transaction) do(fds *fdCache, s *step) error {
+	fd, err := fds.get(dirID(s.dir))
 	switch {
 	case err == nil:
 	case s.kind == stepHide && (errors.Is(err, fs.ErrNotExist) || s.over && vanished(err)):
@@ -177,7 +194,7 @@ func (t *transaction) do(s *step) error {
 		return t.add(fd, hidden, s)
 	case stepSwap:
 		switch err := lstatAt(fd, s.name, &st); {
-		case err == unix.ENOENT:
+		case errors.Is(err, unix.ENOENT):
 			return t.add(fd, hidden, s)
 		case err != nil:
 			return err
@@ -189,7 +206,7 @@ func (t *transaction) do(s *step) error {
 		return t.moves.swap(fd, hidden, s.name, t.aside(s.n))
 	}
 	switch err := lstatAt(fd, s.name, &st); {
-	case err == unix.ENOENT:
+	case errors.Is(err, unix.ENOENT):
 		return nil // gone already, which is what is wanted (I-41)
 	case err != nil:
 		return err
@@ -197,7 +214,7 @@ func (t *transaction) do(s *step) error {
 		return nil // not what the previous revision has put there: it stays
 	}
 	err = t.moves.add(fd, s.name, hidden)
-	if err == unix.EEXIST && t.is(fd, hidden, st.Ino) {
+	if errors.Is(err, unix.EEXIST) && t.is(fd, hidden, st.Ino) {
 		return unix.Unlinkat(fd, s.name, 0)
 	}
 	return err
@@ -206,9 +223,9 @@ func (t *transaction) do(s *step) error {
 // add gives the staged object its name. After a crash it may have it, or both names.
 func (t *transaction) add(fd int, hidden string, s *step) error {
 	switch err := t.moves.add(fd, hidden, s.name); {
-	case err == unix.ENOENT && t.is(fd, s.name, s.ino):
+	case errors.Is(err, unix.ENOENT) && t.is(fd, s.name, s.ino):
 		return nil
-	case err == unix.EEXIST && t.is(fd, s.name, s.ino):
+	case errors.Is(err, unix.EEXIST) && t.is(fd, s.name, s.ino):
 		return unix.Unlinkat(fd, hidden, 0)
 	default:
 		return err
@@ -223,13 +240,14 @@ func (t *transaction) is(fd int, name string, ino uint64) bool {
 
 // backward makes the old tree the visible one again, from any point of forward. It goes on after an error and returns all.
 func (t *transaction) backward() error {
-	defer t.fds.close()
+	fds := fdCache{open: t.open}
+	defer fds.close()
 	var all error
 	for i := len(t.steps) - 1; i >= 0; i-- {
 		s := &t.steps[i]
 		err := t.at("undo step")
 		if err == nil {
-			err = t.undo(s)
+			err = t.undo(&fds, s)
 		}
 		if err != nil {
 			all = errors.Join(all, fmt.Errorf("undo: %w", t.explain(s, err)))
@@ -238,8 +256,8 @@ func (t *transaction) backward() error {
 	return all
 }
 
-func (t *transaction) undo(s *step) error {
-	fd, err := t.fds.get(dirID(s.dir))
+func (t *transaction) undo(fds *fdCache, s *step) error {
+	fd, err := fds.get(dirID(s.dir))
 	if err != nil {
 		return err
 	}
@@ -254,13 +272,13 @@ func (t *transaction) undo(s *step) error {
 	}
 	var st unix.Stat_t
 	switch err := lstatAt(fd, hidden, &st); {
-	case err == unix.ENOENT:
+	case errors.Is(err, unix.ENOENT):
 		return nil // it never went
 	case err != nil:
 		return err
 	}
 	err = t.moves.add(fd, hidden, s.name)
-	if err == unix.EEXIST && t.is(fd, s.name, st.Ino) {
+	if errors.Is(err, unix.EEXIST) && t.is(fd, s.name, st.Ino) {
 		return unix.Unlinkat(fd, hidden, 0)
 	}
 	return err
@@ -271,7 +289,7 @@ func (t *transaction) undoAdd(fd int, hidden string, s *step) error {
 		return nil
 	}
 	err := t.moves.add(fd, s.name, hidden)
-	if err == unix.EEXIST && t.is(fd, hidden, s.ino) {
+	if errors.Is(err, unix.EEXIST) && t.is(fd, hidden, s.ino) {
 		return unix.Unlinkat(fd, s.name, 0)
 	}
 	return err
@@ -284,106 +302,24 @@ func (t *transaction) undoSwap(fd int, hidden string, s *step) error {
 	hErr, aErr := lstatAt(fd, hidden, &h), lstatAt(fd, aside, &a)
 	switch {
 	case aErr == nil && hErr == nil: // not exchanged yet
-		if lstatAt(fd, s.name, &st) == unix.ENOENT {
+		if is(lstatAt(fd, s.name, &st), unix.ENOENT) {
 			return t.moves.add(fd, aside, s.name)
 		}
 		return unix.Unlinkat(fd, aside, 0)
 	case aErr == nil:
-		if err := unix.Renameat(fd, s.name, fd, hidden); err != nil && err != unix.ENOENT {
+		if err := unix.Renameat(fd, s.name, fd, hidden); err != nil && !is(err, unix.ENOENT) {
 			return err
 		}
 		return t.moves.add(fd, aside, s.name)
-	case hErr == unix.ENOENT: // there was nothing to exchange it with
+	case is(hErr, unix.ENOENT): // there was nothing to exchange it with
 		return t.undoAdd(fd, hidden, s)
 	case hErr != nil:
 		return hErr
 	case h.Ino == s.ino:
 		return nil // not exchanged yet
 	}
-	if lstatAt(fd, s.name, &st) == unix.ENOENT {
+	if is(lstatAt(fd, s.name, &st), unix.ENOENT) {
 		return t.moves.add(fd, hidden, s.name)
 	}
 	return t.moves.swap(fd, hidden, s.name, aside)
-}
-
-// sweep removes what is left under hidden names: the old objects after done (then what is in an old directory goes only if it
-// is of ours), the staged ones after an undo. It returns what it could not remove.
-func (t *transaction) sweep(done bool) []error {
-	prefix := hiddenPrefix + t.tx + "-"
-	var mayGo func(string, bool) bool
-	if done {
-		mayGo = func(name string, dir bool) bool { return dir || strings.HasPrefix(name, prefix) }
-	}
-	var all []error
-	for _, d := range t.dirs {
-		fd, err := openLive(d.path, d.ino)
-		if err != nil {
-			if !vanished(err) {
-				all = append(all, fmt.Errorf("tidy up: %w", err))
-			}
-			continue
-		}
-		for {
-			var names []string
-			err := eachEntry(fd, func(name []byte, _ uint8) bool {
-				if len(name) > len(prefix) && string(name[:len(prefix)]) == prefix {
-					names = append(names, string(name))
-				}
-				return len(names) < 8192
-			})
-			removed := 0
-			for _, name := range names {
-				if at := t.at("sweep"); at != nil {
-					err = at
-					break
-				}
-				if e := removeTree(fd, name, mayGo); e != nil {
-					err = fmt.Errorf("%s: %w", join(d.path, name), e)
-					continue
-				}
-				removed++
-			}
-			if err != nil {
-				all = append(all, fmt.Errorf("tidy up: %w", err))
-			}
-			if len(names) < 8192 || removed == 0 {
-				break
-			}
-		}
-		unix.Close(fd)
-	}
-	return all
-}
-
-// vanished reports that a directory is no longer there, or no longer the one.
-func vanished(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) || errors.Is(err, errMoved)
-}
-
-// removeDirs removes the directories of the previous revision that are empty now (I-41), children first.
-func (t *transaction) removeDirs() []error {
-	defer t.fds.close()
-	var all []error
-	for _, r := range t.rmdirs {
-		if err := t.at("rmdir"); err != nil {
-			return append(all, err)
-		}
-		fd, err := t.fds.get(dirID(r.dir))
-		if err != nil {
-			if !vanished(err) {
-				all = append(all, fmt.Errorf("tidy up: %w", err))
-			}
-			continue
-		}
-		var st unix.Stat_t
-		if lstatAt(fd, r.name, &st) != nil || st.Ino != r.ino || st.Mode&unix.S_IFMT != unix.S_IFDIR {
-			continue
-		}
-		switch err := unix.Unlinkat(fd, r.name, unix.AT_REMOVEDIR); err {
-		case nil, unix.ENOENT, unix.ENOTEMPTY, unix.EEXIST:
-		default:
-			all = append(all, fmt.Errorf("tidy up: remove %s: %w", join(t.dirs[r.dir].path, r.name), err))
-		}
-	}
-	return all
 }

@@ -104,11 +104,10 @@ func (t *tree) look(in dirID, name string, view bool, links int) (dirID, found, 
 	}
 	path := join(t.dirs[in].path, name)
 	var st unix.Stat_t
-	switch err := unix.Lstat(path, &st); err {
-	case nil:
-	case unix.ENOENT:
+	switch err := unix.Lstat(path, &st); {
+	case is(err, unix.ENOENT):
 		return 0, foundNothing, nil
-	default:
+	case err != nil:
 		return 0, foundNothing, fmt.Errorf("look at %s: %w", path, err)
 	}
 	goes := view && t.entries[k].goes
@@ -156,14 +155,10 @@ func (t *tree) enter(in dirID, name string) dirID {
 // this) may be that somebody.
 func (t *tree) follow(in dirID, name, path string, st *unix.Stat_t, view bool, links int) (dirID, found, error) {
 	var target unix.Stat_t
-	switch err := unix.Stat(path, &target); err {
-	case nil:
-		if target.Mode&unix.S_IFMT != unix.S_IFDIR {
-			return 0, foundOther, nil
-		}
-	case unix.ENOENT, unix.ELOOP, unix.ENOTDIR:
+	switch err := unix.Stat(path, &target); {
+	case err == nil && target.Mode&unix.S_IFMT != unix.S_IFDIR, is(err, unix.ENOENT, unix.ELOOP, unix.ENOTDIR):
 		return 0, foundOther, nil
-	default:
+	case err != nil:
 		return 0, foundOther, fmt.Errorf("follow the link %s: %w", path, err)
 	}
 	parent := &t.dirs[in]

@@ -63,46 +63,56 @@ func (w *worker) close() {
 	w.archive.Close()
 }
 
-// chunk is how many neighbouring files a worker takes at a time.
+// chunk is how many neighbouring items a goroutine takes at a time.
 const chunk = 64
 
-// eachFile calls f for every index below n, from a few goroutines unless there are few. Goroutines share the errors: the
-// first one ends them all.
+// parallel hands out the numbers below n in runs of at most size to a few goroutines, or to this one if there are few or
+// serial is set. Each calls next until it returns false. The first error ends them all.
+func parallel(ctx context.Context, n, size int, serial bool, work func(ctx context.Context, next func() (from, to int, ok bool)) error) error {
+	if n == 0 {
+		return nil
+	}
+	var taken atomic.Int64
+	run := func(ctx context.Context) error {
+		return work(ctx, func() (int, int, bool) {
+			from := int(taken.Add(int64(size))) - size
+			return from, min(from+size, n), from < n && ctx.Err() == nil
+		})
+	}
+	workers := min(max(runtime.GOMAXPROCS(0), 2), 4, (n+size-1)/size)
+	if workers == 1 || serial {
+		if err := run(ctx); err != nil {
+			return err
+		}
+		return context.Cause(ctx)
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	for range workers {
+		g.Go(func() error { return run(gctx) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return context.Cause(ctx)
+}
+
+// eachFile calls f for every index below n, with a worker of its own in each goroutine.
 func (p *Plan) eachFile(ctx context.Context, s *stage, n int, f func(*worker, int) error) error {
-	workers := min(max(runtime.GOMAXPROCS(0), 2), 4, (n+chunk-1)/chunk)
-	var next atomic.Int64
-	work := func(ctx context.Context) error {
+	return parallel(ctx, n, chunk, p.probe != nil, func(_ context.Context, next func() (int, int, bool)) error {
 		w, err := p.newWorker(s)
 		if err != nil {
 			return err
 		}
 		defer w.close()
-		for {
-			from := int(next.Add(chunk)) - chunk
-			for i := from; i < min(from+chunk, n); i++ {
+		for from, to, ok := next(); ok; from, to, ok = next() {
+			for i := from; i < to; i++ {
 				if err := f(w, i); err != nil {
 					return err
 				}
 			}
-			if from+chunk >= n {
-				return nil
-			}
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
 		}
-	}
-	if n == 0 {
 		return nil
-	}
-	if workers == 1 || p.probe != nil {
-		return work(ctx)
-	}
-	g, ctx := errgroup.WithContext(ctx)
-	for range workers {
-		g.Go(func() error { return work(ctx) })
-	}
-	return g.Wait()
+	})
 }
 
 // isSame reports whether the file that stands at a target is what the plan would leave there. Whatever cannot be read counts
@@ -115,15 +125,13 @@ func (w *worker) isSame(i int) (bool, error) {
 		return false, fmt.Errorf("plan installation: %w", err)
 	}
 	var st unix.Stat_t
-	if lstatAt(dst, f.name, &st) != nil {
-		return false, nil
-	}
+	there := lstatAt(dst, f.name, &st) == nil
 	want := p.want(f)
-	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size != f.size || st.Mtim.Nano() != f.mtime || st.Nlink != 1 ||
+	if !there || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size != f.size || st.Mtim.Nano() != f.mtime || st.Nlink != 1 ||
 		(attrs{st.Mode & 0o7777, st.Uid, st.Gid}) != want {
 		return false, nil
 	}
-	if lists, err := w.hasLists(f.dir, dst, f.name); err != nil || lists {
+	if w.hasLists(f.dir, dst, f.name) {
 		return false, nil
 	}
 	src, err := w.src.get(dirID(f.src))
@@ -133,8 +141,8 @@ func (w *worker) isSame(i int) (bool, error) {
 	return equalFiles(src, dst, f.name, w.buffers)
 }
 
-// hasLists reports whether a file has an access control list, or would have inherited one from its directory.
-func (w *worker) hasLists(id dirID, dst int, name string) (bool, error) {
+// hasLists reports whether a file has an access control list, may have one, or would have inherited one from its directory.
+func (w *worker) hasLists(id dirID, dst int, name string) bool {
 	facts, ok := w.facts[id]
 	if !ok {
 		for d := id; ; d = w.p.dirs[d].parent {
@@ -147,13 +155,13 @@ func (w *worker) hasLists(id dirID, dst int, name string) (bool, error) {
 		w.facts[id] = facts
 	}
 	if facts.list {
-		return true, nil
+		return true
 	}
 	fd, err := openat(dst, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return false, err
+		return true
 	}
-	defer unix.Close(fd)
+	defer closeFD(fd)
 	list, err := getACL(fd, aclAccess)
-	return list != nil, err
+	return list != nil || err != nil
 }
