@@ -254,3 +254,33 @@ func TestStickyBitOfUnix(t *testing.T) {
 		}
 	}
 }
+
+// TestUserFileInReplacedDirectory puts a file into a directory that a file is to replace, after the plan was made: it is not
+// deleted.
+func TestUserFileInReplacedDirectory(t *testing.T) {
+	h := newHost(t)
+	h.bundle(entries{"x/ours": "old"})
+	s := h.spec("/", "app")
+	h.install(s, "")
+	h.bundle(entries{"x": "now a file"})
+	p, err := h.make(s, "")
+	h.must(err)
+	h.write(h.dst, entries{"app/x/mine": "user"})
+	m, err := p.Apply(t.Context())
+	h.must(err)
+	if len(m.Warnings) != 1 || !strings.Contains(m.Warnings[0], hiddenPrefix) {
+		t.Fatalf("warnings %q, want one that names the hidden directory", m.Warnings)
+	}
+	found := 0
+	for name, text := range shape(t, h.dst) {
+		if strings.HasSuffix(name, "/mine") && text == "user" {
+			found++
+		}
+		if strings.HasSuffix(name, "/ours") {
+			t.Errorf("%s is left", name)
+		}
+	}
+	if got := shape(t, h.dst)["app/x"]; got != "now a file" || found != 1 {
+		t.Errorf("app/x is %q, and %d files of the user are left, want the new file and 1", got, found)
+	}
+}
