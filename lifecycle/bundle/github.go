@@ -117,6 +117,9 @@ func (f *Fetcher) gitHubAttempt(ctx context.Context, address *url.URL, from GitH
 	}
 	client.CheckRedirect = checkRedirect
 	res, err := client.Do(req)
+	if errors.Is(err, errRedirect) {
+		return 0, withoutURL(err)
+	}
 	if err != nil {
 		return 0, &mayChange{err: withoutURL(err)}
 	}
@@ -155,15 +158,17 @@ func copyBody(to *os.File, body io.Reader) (int64, error) {
 	}
 }
 
+var errRedirect = errors.New("the redirect is not followed")
+
 // checkRedirect drops the token on the way to another host. The archives lie on another one than the API, and their address
 // holds a secret of its own where one is needed.
 func checkRedirect(req *http.Request, via []*http.Request) error {
 	first := via[0].URL
 	switch {
 	case len(via) >= 10:
-		return errors.New("stopped after 10 redirects")
+		return fmt.Errorf("%w: it is the tenth", errRedirect)
 	case first.Scheme == "https" && req.URL.Scheme != "https":
-		return fmt.Errorf("redirected from https to %s: refused", req.URL.Scheme)
+		return fmt.Errorf("%w: it leads from https to %s", errRedirect, req.URL.Scheme)
 	case req.URL.Host != first.Host || req.URL.Scheme != first.Scheme:
 		req.Header.Del("Authorization")
 	}
@@ -172,15 +177,13 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 
 // withoutURL takes the address out of an error of the HTTP client: that of an archive holds a secret.
 func withoutURL(err error) error {
-	wrapped := new(url.Error)
-	if !errors.As(err, &wrapped) {
-		return err
-	}
 	host := "the server"
-	if u, parseErr := url.Parse(wrapped.URL); parseErr == nil {
-		host = u.Host
+	for wrapped := new(url.Error); errors.As(err, &wrapped); err = wrapped.Err {
+		if u, parseErr := url.Parse(wrapped.URL); parseErr == nil {
+			host = u.Host
+		}
 	}
-	return fmt.Errorf("ask %s: %w", host, wrapped.Err)
+	return fmt.Errorf("ask %s: %w", host, err)
 }
 
 // gitHubAnswer is the error for a status other than 200.

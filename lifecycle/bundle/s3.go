@@ -110,12 +110,12 @@ func (s *s3Objects) download(ctx context.Context, region string, from S3Location
 		o.Concurrency = s.opts.Concurrency
 		o.PartBodyMaxRetries = partAttempts
 	})
-	in := &transfermanager.DownloadObjectInput{Bucket: &from.Bucket, Key: &from.Key, WriterAt: to, VersionID: pointer(from.Version)}
+	in := &transfermanager.DownloadObjectInput{Bucket: &from.Bucket, Key: &from.Key, WriterAt: api, VersionID: pointer(from.Version)}
 	if api.want != "" {
 		in.IfMatch = pointer(`"` + api.want + `"`)
 	}
 	if _, err := manager.DownloadObject(ctx, in); err != nil {
-		return Object{}, cmp.Or(api.refused(), outOfSpace(err, to.Name()))
+		return Object{}, cmp.Or(api.refused(), err)
 	}
 	info, err := to.Stat()
 	if err != nil {

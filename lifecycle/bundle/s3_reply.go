@@ -24,7 +24,7 @@ type pinned struct {
 	mu     sync.Mutex // guards what follows
 	seen   bool
 	first  reply
-	refuse error // the first objection
+	refuse error // the first objection, or the first failure to write
 }
 
 // reply is what an answer says of the whole object.
@@ -49,6 +49,23 @@ func (p *pinned) GetObject(ctx context.Context, in *s3.GetObjectInput, opts ...f
 		out.Body = &exactly{body: out.Body, left: part}
 	}
 	return out, nil
+}
+
+// WriteAt writes a part where it belongs. The transfer's own error hides why that fails.
+func (p *pinned) WriteAt(b []byte, at int64) (int, error) {
+	n, err := p.to.WriteAt(b, at)
+	if err != nil {
+		p.object(fmt.Errorf("write the bundle: %w", outOfSpace(err, p.to.Name())))
+	}
+	return n, err
+}
+
+func (p *pinned) object(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.refuse == nil {
+		p.refuse = err
+	}
 }
 
 // refused is the objection that ended the download, if one did. The transfer's own error may be that of another part.

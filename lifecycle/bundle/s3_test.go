@@ -1,0 +1,547 @@
+package bundle
+
+import (
+	"bytes"
+	"context"
+	"crypto/md5"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/crc64"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/johannesboyne/gofakes3"
+	"github.com/johannesboyne/gofakes3/backend/s3mem"
+	"golang.org/x/sys/unix"
+)
+
+// store is an S3 with a proxy in front that a test can let misbehave.
+type store struct {
+	t       *testing.T
+	backend *s3mem.Backend
+	url     string
+
+	mu       sync.Mutex
+	requests []string                                                  // method and range
+	meddle   func(w http.ResponseWriter, r *http.Request, n int) bool  // true: it has answered; n counts requests from 1
+	change   func(r *http.Request, n int, h http.Header, body *[]byte) // what the backend answered
+}
+
+func newStore(t *testing.T) *store {
+	s := &store{t: t, backend: s3mem.New()}
+	if err := s.backend.CreateBucket("bundles"); err != nil {
+		t.Fatal(err)
+	}
+	inner := gofakes3.New(s.backend).Server()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.mu.Lock()
+		s.requests = append(s.requests, strings.TrimSpace(r.Method+" "+r.Header.Get("Range")))
+		n, meddle, change := len(s.requests), s.meddle, s.change
+		s.mu.Unlock()
+		if meddle != nil && meddle(w, r, n) {
+			return
+		}
+		if change == nil {
+			inner.ServeHTTP(w, r)
+			return
+		}
+		rec := httptest.NewRecorder()
+		inner.ServeHTTP(rec, r)
+		body := rec.Body.Bytes()
+		change(r, n, rec.Header(), &body)
+		for k, v := range rec.Header() {
+			w.Header()[k] = v
+		}
+		if r.Method != http.MethodHead {
+			w.Header().Set("Content-Length", fmt.Sprint(len(body)))
+		}
+		w.WriteHeader(rec.Code)
+		w.Write(body)
+	}))
+	t.Cleanup(server.Close)
+	s.url = server.URL
+	return s
+}
+
+func (s *store) put(key string, data []byte) (etag string) {
+	s.t.Helper()
+	if _, err := s.backend.PutObject("bundles", key, map[string]string{}, bytes.NewReader(data), int64(len(data)), nil); err != nil {
+		s.t.Fatal(err)
+	}
+	sum := md5.Sum(data)
+	return hex.EncodeToString(sum[:])
+}
+
+type staticKeys struct{ calls int }
+
+func (k *staticKeys) Retrieve(context.Context) (aws.Credentials, error) {
+	k.calls++
+	return aws.Credentials{AccessKeyID: fmt.Sprintf("AKIDTEST%d", k.calls), SecretAccessKey: "not-a-secret"}, nil
+}
+
+const testPart = 1 << 20
+
+func (s *store) fetcher() *Fetcher {
+	return &Fetcher{S3: NewS3(S3Options{Region: "us-east-1", Endpoint: s.url, Credentials: aws.NewCredentialsCache(&staticKeys{}), PartSize: testPart})}
+}
+
+func (s *store) fetch(from S3Location) (Object, []byte, error) {
+	s.t.Helper()
+	if from.Bucket == "" {
+		from.Bucket = "bundles"
+	}
+	f := archiveFile(s.t, s.t.TempDir(), []byte("what an earlier attempt left"))
+	object, err := s.fetcher().Fetch(s.t.Context(), Revision{Type: S3, S3: from}, f)
+	if err != nil {
+		return object, nil, err
+	}
+	data, readErr := io.ReadAll(f) // the offset is at the start
+	if readErr != nil {
+		s.t.Fatal(readErr)
+	}
+	return object, data, nil
+}
+
+func noise(n int) []byte {
+	b := make([]byte, n)
+	rand.NewChaCha8([32]byte{byte(n)}).Read(b)
+	return b
+}
+
+// I-11, X-33, X-59: one request for what fits into a part, ranges for more, and the same bytes.
+func TestS3Download(t *testing.T) {
+	for _, c := range []struct {
+		size     int
+		requests []string
+	}{
+		{1, []string{"GET bytes=0-1048575"}},
+		{testPart, []string{"GET bytes=0-1048575"}},
+		{testPart + 1, []string{"GET bytes=0-1048575", "GET bytes=1048576-1048576"}},
+		{3*testPart - 7, []string{"GET bytes=0-1048575", "GET bytes=1048576-2097151", "GET bytes=2097152-3145720"}},
+	} {
+		t.Run(fmt.Sprint(c.size), func(t *testing.T) {
+			s := newStore(t)
+			data := noise(c.size)
+			etag := s.put("app/bundle one.zip", data)
+			for _, asked := range []string{"", etag, `"` + etag + `"`, `""` + etag} { // I-11: without its quotes
+				s.requests = nil
+				object, got, err := s.fetch(S3Location{Key: "app/bundle one.zip", ETag: asked})
+				if err != nil {
+					t.Fatalf("ETag %q: %v", asked, err)
+				}
+				if !bytes.Equal(got, data) {
+					t.Errorf("ETag %q: %d bytes that differ", asked, len(got))
+				}
+				if want := (Object{ETag: etag, Bytes: int64(c.size)}); object != want {
+					t.Errorf("Object = %+v, want %+v", object, want)
+				}
+				slices.Sort(s.requests)
+				if !slices.Equal(s.requests, c.requests) {
+					t.Errorf("requests %q, want %q", s.requests, c.requests)
+				}
+			}
+		})
+	}
+}
+
+// I-11: a version is asked for and told.
+func TestS3Version(t *testing.T) {
+	s := newStore(t)
+	if err := s.backend.SetVersioningConfiguration("bundles", gofakes3.VersioningConfiguration{Status: gofakes3.VersioningEnabled}); err != nil {
+		t.Fatal(err)
+	}
+	first, err := s.backend.PutObject("bundles", "k", map[string]string{}, strings.NewReader("first"), 5, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.put("k", []byte("second"))
+	object, data, err := s.fetch(S3Location{Key: "k", Version: string(first.VersionID)})
+	if err != nil || string(data) != "first" || object.VersionID != string(first.VersionID) {
+		t.Errorf("Fetch() = %+v, %q, %v", object, data, err)
+	}
+	if _, data, err := s.fetch(S3Location{Key: "k"}); err != nil || string(data) != "second" {
+		t.Errorf("Fetch() without a version = %q, %v", data, err)
+	}
+}
+
+// X-33: a body that is not what the revision or the service says is never taken. The server here, like many, ignores If-Match.
+func TestS3Differs(t *testing.T) {
+	whole := noise(2*testPart + 100)
+	sum := md5.Sum(whole)
+	etag := hex.EncodeToString(sum[:])
+	for _, c := range []struct {
+		name   string
+		asked  string
+		change func(r *http.Request, n int, h http.Header, body *[]byte)
+		says   string
+	}{
+		{"another ETag", strings.Repeat("0", 32), nil, "it has been replaced since"},
+		{"ETag in another case", strings.ToUpper(etag), nil, "it has been replaced since"}, // I-11
+		{"no ETag in the answer", etag, func(_ *http.Request, _ int, h http.Header, _ *[]byte) { h.Del("ETag") }, "it has been replaced since"},
+		{"one bit", etag, func(_ *http.Request, n int, _ http.Header, b *[]byte) { (*b)[len(*b)/2] ^= byte(n & 1) }, "does not have the checksum"},
+		{"one bit and no ETag in the revision", "", func(_ *http.Request, n int, _ http.Header, b *[]byte) { (*b)[0] ^= byte(n & 1) }, "does not have the checksum"},
+		{"shorter, with a length that agrees", etag, func(_ *http.Request, n int, h http.Header, b *[]byte) {
+			h.Set("Content-Range", fmt.Sprintf("bytes 0-%d/%d", testPart-101, testPart-100))
+			*b = (*b)[:min(len(*b), testPart-100)]
+		}, "does not have the checksum"},
+		{"replaced between two parts", "", func(r *http.Request, _ int, h http.Header, _ *[]byte) {
+			if !strings.HasPrefix(r.Header.Get("Range"), "bytes=0-") {
+				h.Set("ETag", `"`+strings.Repeat("1", 32)+`"`)
+			}
+		}, "it was replaced while it was downloaded"},
+		{"another length between two parts", "", func(r *http.Request, _ int, h http.Header, _ *[]byte) {
+			if !strings.HasPrefix(r.Header.Get("Range"), "bytes=0-") {
+				h.Set("Content-Range", strings.Replace(h.Get("Content-Range"), fmt.Sprint(len(whole)), fmt.Sprint(len(whole)+10), 1))
+			}
+		}, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newStore(t)
+			s.put("k", whole)
+			s.change = c.change
+			_, _, err := s.fetch(S3Location{Key: "k", ETag: c.asked})
+			if err == nil || c.says != "" && !errors.Is(err, ErrDiffers) || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "s3://bundles/k") {
+				t.Errorf("Fetch() = %v, want ErrDiffers with %q", err, c.says)
+			}
+		})
+	}
+}
+
+// Parts that break off are fetched again, alone; a server that does not know ranges is put up with when it sends all at once.
+func TestS3PutsUpWith(t *testing.T) {
+	data := noise(4*testPart + 5)
+	breakOff := func(w http.ResponseWriter, etag string) {
+		conn, buf, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			panic(err)
+		}
+		fmt.Fprintf(buf, "HTTP/1.1 206 Partial Content\r\nContent-Length: %d\r\nContent-Range: bytes 2097152-3145727/%d\r\nETag: \"%s\"\r\n\r\nonly this", testPart, len(data), etag)
+		buf.Flush()
+		conn.Close()
+	}
+	t.Run("a part that breaks off", func(t *testing.T) {
+		s := newStore(t)
+		etag := s.put("k", data)
+		broken := 0
+		s.meddle = func(w http.ResponseWriter, r *http.Request, _ int) bool {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if !strings.HasPrefix(r.Header.Get("Range"), "bytes=2097152-") || broken == 2 {
+				return false
+			}
+			broken++
+			breakOff(w, etag)
+			return true
+		}
+		_, got, err := s.fetch(S3Location{Key: "k", ETag: etag})
+		if err != nil || !bytes.Equal(got, data) {
+			t.Errorf("Fetch() = %d bytes, %v", len(got), err)
+		}
+		if len(s.requests) != 7 {
+			t.Errorf("%d requests, want 5 parts and 2 again: %q", len(s.requests), s.requests)
+		}
+	})
+	t.Run("a part that always breaks off", func(t *testing.T) {
+		s := newStore(t)
+		etag := s.put("k", data)
+		s.meddle = func(w http.ResponseWriter, r *http.Request, _ int) bool {
+			if strings.HasPrefix(r.Header.Get("Range"), "bytes=2097152-") {
+				breakOff(w, etag)
+				return true
+			}
+			return false
+		}
+		if _, _, err := s.fetch(S3Location{Key: "k"}); err == nil || !strings.Contains(err.Error(), "unexpected EOF") || len(s.requests) != 4+partAttempts {
+			t.Errorf("Fetch() = %v after %q", err, s.requests)
+		}
+	})
+	t.Run("a server without ranges", func(t *testing.T) {
+		s := newStore(t)
+		etag := s.put("k", data)
+		s.meddle = func(_ http.ResponseWriter, r *http.Request, _ int) bool {
+			r.Header.Del("Range")
+			return false
+		}
+		_, got, err := s.fetch(S3Location{Key: "k", ETag: etag})
+		if err != nil || !bytes.Equal(got, data) {
+			t.Errorf("Fetch() = %d bytes, %v", len(got), err)
+		}
+	})
+	t.Run("a server that loses the range once", func(t *testing.T) {
+		s := newStore(t)
+		s.put("k", data)
+		s.meddle = func(_ http.ResponseWriter, r *http.Request, n int) bool {
+			if n == 3 {
+				r.Header.Del("Range")
+			}
+			return false
+		}
+		if _, _, err := s.fetch(S3Location{Key: "k"}); !errors.Is(err, errRange) {
+			t.Errorf("Fetch() = %v, want %v", err, errRange)
+		}
+	})
+	t.Run("an answer that asks to slow down", func(t *testing.T) { // P-32
+		s := newStore(t)
+		s.put("k", []byte("x"))
+		s.meddle = func(w http.ResponseWriter, _ *http.Request, n int) bool {
+			if n > 1 {
+				return false
+			}
+			w.WriteHeader(http.StatusServiceUnavailable)
+			io.WriteString(w, `<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>`)
+			return true
+		}
+		if _, got, err := s.fetch(S3Location{Key: "k"}); err != nil || string(got) != "x" {
+			t.Errorf("Fetch() = %q, %v", got, err)
+		}
+	})
+}
+
+// Where the ETag is no MD5, a checksum that is stored with the object decides; one of checksums of parts says nothing.
+func TestS3Checksums(t *testing.T) {
+	data := noise(testPart + 5)
+	nvme := crc64.Checksum(data, crc64.MakeTable(0x9a6c9329ac4bc9b5))
+	var sum [8]byte
+	for i := range sum {
+		sum[i] = byte(nvme >> (56 - 8*i))
+	}
+	good := fmt.Sprintf("%s", base64Of(sum[:]))
+	for _, c := range []struct {
+		name    string
+		headers map[string]string
+		differs bool
+		heads   int
+	}{
+		{"KMS and a checksum", map[string]string{"X-Amz-Server-Side-Encryption": "aws:kms", "X-Amz-Checksum-Crc64nvme": good, "X-Amz-Checksum-Type": "FULL_OBJECT"}, false, 1},
+		{"KMS and a wrong checksum", map[string]string{"X-Amz-Server-Side-Encryption": "aws:kms", "X-Amz-Checksum-Crc64nvme": base64Of(make([]byte, 8))}, true, 1},
+		{"key of the customer", map[string]string{"X-Amz-Server-Side-Encryption-Customer-Algorithm": "AES256"}, false, 1},
+		{"KMS, wrong sum of the strongest", map[string]string{"X-Amz-Server-Side-Encryption": "aws:kms:dsse", "X-Amz-Checksum-Crc64nvme": good, "X-Amz-Checksum-Sha256": base64Of(make([]byte, 32))}, true, 1},
+		{"ETag of parts", map[string]string{"Etag": `"0123456789abcdef0123456789abcdef-3"`, "X-Amz-Checksum-Sha256": base64Of(make([]byte, 32)) + "-3"}, false, 1},
+		{"ETag of parts and a composite checksum", map[string]string{"Etag": `"0123456789abcdef0123456789abcdef-3"`, "X-Amz-Checksum-Sha256": base64Of(make([]byte, 32)), "X-Amz-Checksum-Type": "COMPOSITE"}, false, 1},
+		{"encrypted by S3 itself", map[string]string{"X-Amz-Server-Side-Encryption": "AES256"}, false, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newStore(t)
+			s.put("k", data)
+			s.change = func(r *http.Request, _ int, h http.Header, _ *[]byte) {
+				for k, v := range c.headers {
+					if r.Method == http.MethodHead || !strings.HasPrefix(k, "X-Amz-Checksum") { // ranges have none
+						h.Set(k, v)
+					}
+				}
+			}
+			_, got, err := s.fetch(S3Location{Key: "k"})
+			if c.differs != errors.Is(err, ErrDiffers) || !c.differs && (err != nil || !bytes.Equal(got, data)) {
+				t.Errorf("Fetch() = %v, want that it differs: %v", err, c.differs)
+			}
+			heads := 0
+			for _, r := range s.requests {
+				if strings.HasPrefix(r, "HEAD") {
+					heads++
+				}
+			}
+			if heads != c.heads {
+				t.Errorf("%d questions for the checksum, want %d", heads, c.heads)
+			}
+		})
+	}
+}
+
+// Each answer of S3 is explained with the bucket, the key and what to do.
+func TestS3Errors(t *testing.T) {
+	answer := func(status int, code, message string, headers ...string) func(w http.ResponseWriter, r *http.Request, n int) bool {
+		return func(w http.ResponseWriter, _ *http.Request, _ int) bool {
+			for i := 0; i < len(headers); i += 2 {
+				w.Header().Set(headers[i], headers[i+1])
+			}
+			w.Header().Set("x-amz-request-id", "REQ1")
+			w.WriteHeader(status)
+			fmt.Fprintf(w, "<Error><Code>%s</Code><Message>%s</Message></Error>", code, message)
+			return true
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		from   S3Location
+		meddle func(w http.ResponseWriter, r *http.Request, n int) bool
+		says   []string
+		differ bool
+	}{
+		{"no key", S3Location{Key: "no/such.zip"}, nil, []string{`no object "no/such.zip" in the bucket bundles`, "NoSuchKey"}, false},
+		{"no bucket", S3Location{Bucket: "elsewhere", Key: "k"}, nil, []string{"no bucket elsewhere", "us-east-1"}, false},
+		{"no permission", S3Location{Key: "k"}, answer(403, "AccessDenied", "User: arn:aws:sts::1:assumed-role/web is not authorized"),
+			[]string{"s3:GetObject on arn:aws:s3:::bundles/k", "kms:Decrypt", "s3:ListBucket", "assumed-role/web", "request REQ1"}, false},
+		{"no permission for versions", S3Location{Key: "k", Version: "v1"}, answer(403, "AccessDenied", ""), []string{"s3:GetObjectVersion on"}, false},
+		{"another region", S3Location{Key: "k"}, answer(301, "PermanentRedirect", "must be addressed", "x-amz-bucket-region", "eu-west-1"), []string{"is in region eu-west-1", "asked for in us-east-1"}, false},
+		{"another region by its message", S3Location{Key: "k"}, answer(400, "AuthorizationHeaderMalformed", "the region 'us-east-1' is wrong; expecting 'ap-northeast-1'"), []string{"is in region ap-northeast-1"}, false},
+		{"replaced", S3Location{Key: "k", ETag: "e1"}, answer(412, "PreconditionFailed", "At least one"), []string{"no longer \"e1\"", "register it again"}, true},
+		{"no such version", S3Location{Key: "k", Version: "v9"}, answer(404, "NoSuchVersion", ""), []string{`no version "v9"`}, false},
+		{"archived", S3Location{Key: "k"}, answer(403, "InvalidObjectState", "not valid for the object's storage class"), []string{"is archived"}, false},
+		{"wrong key", S3Location{Key: "k"}, answer(403, "InvalidAccessKeyId", "does not exist"), []string{"credentials of this host are not accepted"}, false},
+		{"wrong clock", S3Location{Key: "k"}, answer(403, "RequestTimeTooSkewed", ""), []string{"clock of this host is wrong"}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newStore(t)
+			s.meddle = c.meddle
+			_, _, err := s.fetch(c.from)
+			if err == nil {
+				t.Fatal("Fetch() succeeded")
+			}
+			for _, says := range append(c.says, "download s3://", c.from.Key) {
+				if !strings.Contains(err.Error(), says) {
+					t.Errorf("Fetch() = %q, want it to say %q", err, says)
+				}
+			}
+			if errors.Is(err, ErrDiffers) != c.differ {
+				t.Errorf("errors.Is(ErrDiffers) = %v, want %v", !c.differ, c.differ)
+			}
+			if strings.Contains(err.Error(), "not-a-secret") || strings.Contains(err.Error(), "\n") {
+				t.Errorf("Fetch() = %q", err)
+			}
+		})
+	}
+}
+
+// rewrite sends requests for AWS to the test's server.
+type rewrite struct {
+	to    *url.URL
+	hosts []string
+}
+
+func (r *rewrite) RoundTrip(req *http.Request) (*http.Response, error) {
+	r.hosts = append(r.hosts, req.URL.Host)
+	req = req.Clone(req.Context())
+	if bucket, _, ok := strings.Cut(req.URL.Host, ".s3."); ok {
+		req.URL.Path = "/" + bucket + req.URL.Path
+	}
+	req.URL.Scheme, req.URL.Host = "http", r.to.Host
+	return http.DefaultTransport.RoundTrip(req)
+}
+
+// I-12: virtual-hosted addresses, and a bucket in another region is followed there once, as the reference's SDK does.
+func TestS3FollowsTheRegion(t *testing.T) {
+	s := newStore(t)
+	s.put("k", []byte("x"))
+	to, err := url.Parse(s.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.meddle = func(w http.ResponseWriter, r *http.Request, _ int) bool {
+		if strings.Contains(r.Header.Get("Authorization"), "/eu-west-1/s3/") {
+			return false
+		}
+		w.Header().Set("x-amz-bucket-region", "eu-west-1")
+		w.WriteHeader(http.StatusMovedPermanently)
+		io.WriteString(w, `<Error><Code>PermanentRedirect</Code><Message>elsewhere</Message></Error>`)
+		return true
+	}
+	route := &rewrite{to: to}
+	f := &Fetcher{S3: NewS3(S3Options{Region: "us-east-1", Credentials: &staticKeys{}, HTTP: &http.Client{Transport: route}})}
+	object, err := f.Fetch(t.Context(), Revision{Type: S3, S3: S3Location{Bucket: "bundles", Key: "k"}}, archiveFile(t, t.TempDir(), nil))
+	if err != nil || object.Bytes != 1 {
+		t.Fatalf("Fetch() = %+v, %v", object, err)
+	}
+	if want := []string{"bundles.s3.us-east-1.amazonaws.com", "bundles.s3.eu-west-1.amazonaws.com"}; !slices.Equal(route.hosts, want) {
+		t.Errorf("hosts %q, want %q", route.hosts, want)
+	}
+}
+
+// P-32: expired credentials are asked for anew, once.
+func TestS3ExpiredCredentials(t *testing.T) {
+	for _, always := range []bool{false, true} {
+		s := newStore(t)
+		s.put("k", []byte("x"))
+		s.meddle = func(w http.ResponseWriter, r *http.Request, _ int) bool {
+			if !always && strings.Contains(r.Header.Get("Authorization"), "AKIDTEST2/") {
+				return false
+			}
+			w.WriteHeader(http.StatusBadRequest)
+			io.WriteString(w, `<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>`)
+			return true
+		}
+		_, _, err := s.fetch(S3Location{Key: "k"})
+		if always != (err != nil) || len(s.requests) != 2 {
+			t.Errorf("always expired %v: %d requests, %v", always, len(s.requests), err)
+		}
+	}
+}
+
+// An empty object is no bundle, and a full disk is found before the content is fetched.
+func TestS3RefusesEarly(t *testing.T) {
+	s := newStore(t)
+	s.put("empty", nil)
+	if _, _, err := s.fetch(S3Location{Key: "empty"}); err == nil || !strings.Contains(err.Error(), "0 bytes") {
+		t.Errorf("Fetch() of an empty object = %v", err)
+	}
+	if os.Getuid() != 0 {
+		t.Skip("needs root: mounts a small tmpfs")
+	}
+	s.put("big", noise(3*testPart))
+	small := t.TempDir()
+	if err := unix.Mount("tmpfs", small, "tmpfs", 0, "size=1m"); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Unmount(small, unix.MNT_DETACH)
+	s.requests = nil
+	big := Revision{Type: S3, S3: S3Location{Bucket: "bundles", Key: "big"}}
+	_, err := s.fetcher().Fetch(t.Context(), big, archiveFile(t, small, nil))
+	if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "3.0 MiB are needed") || len(s.requests) != 1 {
+		t.Errorf("Fetch() = %v after %d requests, want ENOSPC after one", err, len(s.requests))
+	}
+}
+
+// A disk that fills up meanwhile is named as well.
+func TestS3DiskFull(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root: mounts a small tmpfs")
+	}
+	s := newStore(t)
+	s.put("big", noise(3*testPart))
+	small := t.TempDir()
+	if err := unix.Mount("tmpfs", small, "tmpfs", 0, "size=4m"); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Unmount(small, unix.MNT_DETACH)
+	var once sync.Once
+	s.meddle = func(_ http.ResponseWriter, r *http.Request, n int) bool {
+		if n > 1 {
+			once.Do(func() {
+				if err := os.WriteFile(small+"/other", make([]byte, 3*testPart), 0o600); err != nil && !errors.Is(err, syscall.ENOSPC) {
+					t.Error(err)
+				}
+			})
+		}
+		return false
+	}
+	_, err := s.fetcher().Fetch(t.Context(), Revision{Type: S3, S3: S3Location{Bucket: "bundles", Key: "big"}}, archiveFile(t, small, nil))
+	if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "is full") {
+		t.Errorf("Fetch() = %v, want ENOSPC", err)
+	}
+}
+
+// A download ends with its context, and says why that ended.
+func TestS3EndsWithTheContext(t *testing.T) {
+	s := newStore(t)
+	s.put("k", []byte("x"))
+	because := errors.New("the agent is stopping")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	s.meddle = func(_ http.ResponseWriter, r *http.Request, _ int) bool {
+		cancel(because)
+		<-r.Context().Done()
+		return true
+	}
+	if _, err := s.fetcher().Fetch(ctx, Revision{Type: S3, S3: S3Location{Bucket: "bundles", Key: "k"}}, archiveFile(t, t.TempDir(), nil)); !errors.Is(err, because) {
+		t.Errorf("Fetch() = %v, want %v", err, because)
+	}
+}
