@@ -59,7 +59,7 @@ func (c *composer) directives() error {
 			version = true
 		case tagDirective:
 			if own[t.value] {
-				return bad(t.start, "the tag handle "+t.value+" is declared twice", "remove the line")
+				return bad(t.start, "the tag handle "+clip(t.value, 60)+" is declared twice", "remove the line")
 			}
 			own[t.value] = true
 			c.handles[t.value] = t.suffix
@@ -135,7 +135,7 @@ func (c *composer) properties(n *Node) (any bool, end mark, err error) {
 		case t.kind == tagToken && !tagged:
 			prefix, known := c.handles[t.value]
 			if t.value != "" && !known {
-				return false, end, bad(t.start, "the tag handle "+t.value+" is not declared", "put the value in quotes if the ! is meant")
+				return false, end, bad(t.start, "the tag handle "+clip(t.value, 60)+" is not declared", "put the value in quotes if the ! is meant")
 			}
 			tagged, n.Tag = true, prefix+t.suffix
 		default:
@@ -362,6 +362,6 @@ func (c *composer) noContent(t token) error {
 	case valueToken:
 		return bad(t.start, "a colon without a key before it", "put the value in quotes if the colon is meant")
 	default:
-		return bad(t.start, "a value cannot begin with "+c.text[t.start.offset:t.end.offset], "put the value in quotes")
+		return bad(t.start, "a value cannot begin with "+clip(c.text[t.start.offset:t.end.offset], 10), "put the value in quotes")
 	}
 }

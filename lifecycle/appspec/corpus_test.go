@@ -15,16 +15,17 @@ import (
 )
 
 // The corpus is a folder of real appspec files, and of small probes, with what the reference agent makes of each. It lies beside
-// the checkout; SLIPWAY_CORPUS names another place for its folder "appspec".
+// the checkout; SLIPWAY_CORPUS names another place for it.
 func corpusDir(t testing.TB) string {
 	t.Helper()
 	dir := os.Getenv("SLIPWAY_CORPUS")
 	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared", "corpus", "appspec")
+		dir = filepath.Join("..", "..", "..", "shared", "corpus")
 	}
+	dir = filepath.Join(dir, "appspec")
 	if _, err := os.Stat(filepath.Join(dir, "verdicts.jsonl")); err != nil {
-		t.Fatalf("the appspec corpus is missing: %v\nput it beside the checkout, as ../shared/corpus/appspec from the root of the repository, "+
-			"or set SLIPWAY_CORPUS to the folder that has verdicts.jsonl", err)
+		t.Fatalf("the appspec corpus is missing: %v\nput it beside the checkout, as ../shared/corpus from the root of the repository, "+
+			"or set SLIPWAY_CORPUS to where it is", err)
 	}
 	return dir
 }

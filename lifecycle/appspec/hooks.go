@@ -46,7 +46,7 @@ func (c *checker) scripts(event string, v *value) []Script {
 	scripts := make([]Script, 0, len(entries))
 	for i, entry := range entries {
 		if s, ok := c.script(entry); ok {
-			c.unknown(fmt.Sprintf("hooks.%s[%d]", event, i), entry, scriptKeys)
+			c.unknown(fmt.Sprintf("hooks.%s[%d]", clip(event, 60), i), entry, scriptKeys)
 			scripts = append(scripts, s)
 		}
 	}

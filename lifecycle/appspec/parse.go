@@ -166,7 +166,7 @@ func (c *checker) wantText(values ...named) error {
 		what := describe(n.value)
 		suggestion := "write a text"
 		if n.value.node != nil && n.value.node.Kind == ScalarNode {
-			suggestion = fmt.Sprintf("put it in quotes if it is meant: \"%s\"", n.value.node.Value)
+			suggestion = "put it in quotes if it is meant: " + shown(n.value.node.Value)
 		}
 		return c.defect(n.value, fmt.Sprintf("%s is %s; it has to be text", n.name, what), suggestion)
 	}

@@ -83,7 +83,7 @@ func (c *checker) except(p *Permission, v *value) (members []named) {
 	}
 	items, ok := v.each()
 	if !ok {
-		c.refuse(exceptType, v, fmt.Sprintf("except is %s; it has to be a list", describe(v)), "write it in brackets: except: ["+v.String()+"]")
+		c.refuse(exceptType, v, fmt.Sprintf("except is %s; it has to be a list", describe(v)), "write it in brackets: except: ["+clip(v.String(), 60)+"]")
 		return nil
 	}
 	for _, item := range items {

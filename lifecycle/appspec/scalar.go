@@ -167,7 +167,7 @@ func parseFloat(s string) (float64, bool) {
 }
 
 func resolveInteger(s string) (value, unreadable) {
-	base := 0
+	var base int
 	switch {
 	case binaryForm.MatchString(s):
 		base = 2

@@ -288,7 +288,7 @@ func (s *scanner) noColon(at mark) error {
 	line := s.src.line(at.Line)
 	rest := line[min(at.offset-s.src.lineStart(at.Line), len(line)):]
 	if name, value, ok := strings.Cut(rest, ":"); ok && value != "" && isName(name) {
-		return bad(at, "a key needs a space after its colon", "write "+name+": "+clip(value, 60))
+		return bad(at, "a key needs a space after its colon", "write "+clip(name, 60)+": "+clip(value, 60))
 	}
 	return bad(at, "this is where a key has to stand, and it has no colon", "write key: value, or indent the line if it belongs to the one before")
 }

@@ -33,7 +33,7 @@ func (r *reader) value(n *Node) *value {
 	case MapNode:
 		return r.mapping(n)
 	case AliasNode:
-		r.refuse(hasAlias, n.Start, len(n.Anchor)+1, fmt.Sprintf("the alias *%s is not allowed", n.Anchor),
+		r.refuse(hasAlias, n.Start, len(n.Anchor)+1, fmt.Sprintf("the alias *%s is not allowed", clip(n.Anchor, 60)),
 			"write the value out here, or put it in quotes if the * is meant")
 		return &value{node: n}
 	default:
@@ -55,7 +55,7 @@ func (r *reader) list(n *Node) *value {
 	v.kind = mapping
 	for i, item := range v.items {
 		if item.kind != mapping || len(item.raw) == 0 {
-			r.refuse(badNumber, n.Content[i].Start, 1, "an entry of an ordered map has to be a map of one key", "remove the tag "+n.Tag)
+			r.refuse(badNumber, n.Content[i].Start, 1, "an entry of an ordered map has to be a map of one key", "remove the tag "+clip(n.Tag, 60))
 			continue
 		}
 		v.raw = append(v.raw, item.raw[0])
@@ -117,17 +117,17 @@ func (r *reader) resolve(n *Node) *value {
 	v.node = n
 	switch why {
 	case isTime:
-		r.refuse(disallowed, n.Start, r.src.tokenLen(n.Start), fmt.Sprintf("%s is a date in YAML and not allowed", n.Value),
-			fmt.Sprintf("put it in quotes: \"%s\"", n.Value))
+		r.refuse(disallowed, n.Start, r.src.tokenLen(n.Start), n.Value+" is a date in YAML and not allowed",
+			"put it in quotes: "+shown(n.Value))
 	case notNumber:
 		r.refuse(badNumber, n.Start, r.src.tokenLen(n.Start), shown(n.Value)+" has the form of a number and is none",
-			fmt.Sprintf("put it in quotes: \"%s\"", n.Value))
+			"put it in quotes: "+shown(n.Value))
 	}
 	return &v
 }
 
 func (r *reader) refuseTag(n *Node) {
-	r.refuse(disallowed, n.Start, r.src.tokenLen(n.Start), fmt.Sprintf("the tag %s is not allowed", n.Tag), "remove it")
+	r.refuse(disallowed, n.Start, r.src.tokenLen(n.Start), fmt.Sprintf("the tag %s is not allowed", clip(n.Tag, 60)), "remove it")
 }
 
 // unbase64 reads base64 as leniently as the reference does: it skips what does not belong and stops at the padding.

@@ -37,8 +37,9 @@ type value struct {
 
 // entries are what the pairs of a mapping come to.
 type entries struct {
-	pairs []pair
-	index map[key]int
+	pairs    []pair
+	index    map[key]int
+	identity *key // of the mapping, once asked for
 }
 
 // pair is one entry of a mapping.
@@ -161,7 +162,20 @@ func (v *value) identity() key {
 		return key{v.kind, v.number.String()}
 	case null:
 		return key{}
+	case mapping:
+		// Kept, because a mapping that is a key of a key of a key would be asked at every level.
+		v.pairs()
+		if v.read.identity == nil {
+			v.read.identity = new(v.digest())
+		}
+		return *v.read.identity
+	default:
+		return v.digest()
 	}
+}
+
+// digest is the identity of a collection.
+func (v *value) digest() key {
 	sum := sha256.New()
 	add := func(part *value) {
 		k := part.identity()
