@@ -28,8 +28,11 @@ type Info struct {
 // DeploymentView is a deployment with its instances, as GET /lab/deployments/ID shows it.
 type DeploymentView struct {
 	deploymentInfo
-	Targets []deploymentTarget `json:"targets"`
+	Targets []TargetView `json:"targets"`
 }
+
+// A TargetView is one instance in a deployment, as the public API shows it.
+type TargetView = deploymentTarget
 
 // DeployRequest is what POST /lab/deploy takes: the bundle as the body, the rest in the query.
 type DeployRequest struct {
@@ -172,7 +175,7 @@ func (l *Lab) views(id string) []DeploymentView {
 		if id != "" && d.info.DeploymentID != id {
 			continue
 		}
-		v := DeploymentView{deploymentInfo: d.describe(), Targets: []deploymentTarget{}}
+		v := DeploymentView{deploymentInfo: d.describe(), Targets: []TargetView{}}
 		for _, t := range d.targets {
 			v.Targets = append(v.Targets, t.describe(d))
 		}

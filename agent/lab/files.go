@@ -72,13 +72,13 @@ func (l *Lab) WriteFiles(dir string) (map[string]string, error) {
 	user := fmt.Sprintf("arn:%s:iam::%s:user/%s", partition(l.options.Region), l.options.Account, onPremisesName)
 	write("onpremises", "onpremises.yml", fmt.Sprintf("---\nregion: %s\niam_user_arn: %s\naws_access_key_id: %s\naws_secret_access_key: %s\n",
 		l.options.Region, user, l.options.AccessKey, l.options.SecretKey), 0o600)
-	write("agent-onpremises", "agent-onpremises.yml", l.agentConfig(filepath.Join(dir, "onpremises-host"), files["onpremises"], ""), 0o644)
+	write("agent-onpremises", "agent-onpremises.yml", l.agentConfig(filepath.Join(dir, "onpremises-host"), files["onpremises"], "", false), 0o644)
 	for i, url := range l.endpoints.Metadata {
 		purpose := "agent"
 		if i > 0 {
 			purpose = fmt.Sprintf("agent-%d", i+1)
 		}
-		write(purpose, purpose+".yml", l.agentConfig(filepath.Join(dir, l.instances[i].Name), filepath.Join(dir, "none.yml"), url), 0o644)
+		write(purpose, purpose+".yml", l.agentConfig(filepath.Join(dir, l.instances[i].Name), filepath.Join(dir, "none.yml"), url, i == 0), 0o644)
 	}
 	return files, err
 }
@@ -103,7 +103,8 @@ func exports(env []string) string {
 }
 
 // agentConfig is the configuration of one agent. The keys without colons are Slipway's, which the reference ignores.
-func (l *Lab) agentConfig(home, onPremises, metadata string) string {
+// Only the first listens for health checks, since they all have the default port.
+func (l *Lab) agentConfig(home, onPremises, metadata string, first bool) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `---
 :program_name: codedeploy-agent
@@ -120,6 +121,9 @@ func (l *Lab) agentConfig(home, onPremises, metadata string) string {
 :verbose: false
 `, home, onPremises, l.endpoints.Control, l.endpoints.S3, l.options.Secure)
 	b.WriteString("s3:\n  path_style: true\n")
+	if !first {
+		b.WriteString("listen: 'off'\n")
+	}
 	if metadata != "" {
 		fmt.Fprintf(&b, "imds:\n  endpoint: %s\n", metadata)
 	}

@@ -31,6 +31,9 @@ type Endpoints struct {
 	Metadata []string `json:"metadata"`
 }
 
+// closingTime is what a request in hand gets to end when the lab closes.
+const closingTime = 300 * time.Millisecond
+
 // A Lab is running from Start to Close.
 type Lab struct {
 	options   Options
@@ -64,17 +67,19 @@ func Start(o Options) (*Lab, error) {
 		h.implied = o.Instances == 1
 		l.instances = append(l.instances, h)
 	}
-	if err := l.build(); err == nil {
-		err = l.listen()
-	} else {
-		l.cancel()
-		return nil, err
-	}
-	if err != nil {
+	if err := l.open(); err != nil {
 		l.Close(context.Background()) //nolint:errcheck // the first error counts
 		return nil, err
 	}
 	return l, nil
+}
+
+// open makes the services and their listeners.
+func (l *Lab) open() error {
+	if err := l.build(); err != nil {
+		return err
+	}
+	return l.listen()
 }
 
 // build makes the services.
@@ -213,16 +218,24 @@ func (l *Lab) Info() Info {
 // follow ends with the request or the lab.
 func (l *Lab) follow(r *http.Request) context.Context { return r.Context() }
 
-// Close stops deployments in hand and all listeners. Requests in hand are cut off.
+// Close stops deployments in hand and all listeners. Polls and streams are ended; other requests in hand get a moment.
 func (l *Lab) Close(ctx context.Context) error {
 	l.cancel()
 	var errs []error
-	for _, s := range l.servers {
-		errs = append(errs, s.Close())
-	}
 	if l.control != nil {
 		errs = append(errs, l.control.server.Close())
 	}
+	moment, cancel := context.WithTimeout(ctx, closingTime)
+	defer cancel()
+	var closing sync.WaitGroup
+	for _, s := range l.servers {
+		closing.Go(func() {
+			if s.Shutdown(moment) != nil {
+				s.Close()
+			}
+		})
+	}
+	closing.Wait()
 	if l.service != nil {
 		ended := make(chan struct{})
 		go func() { l.service.running.Wait(); close(ended) }()

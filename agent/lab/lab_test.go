@@ -363,58 +363,6 @@ func TestAutoRollback(t *testing.T) {
 	}
 }
 
-// M9: the new fleet is installed, waits to be let in, serves; then the old one is blocked and goes. Back again: H-3, H-4.
-func TestBlueGreen(t *testing.T) {
-	l := start(t, lab.Options{Instances: 2, Minute: time.Hour})
-	c, hosts := deployClient(l), l.Hosts()
-	for i, fleet := range []string{"blue", "green"} {
-		if _, err := l.DeclareHost(lab.Host{ID: hosts[i].ID, Tags: map[string]string{"fleet": fleet}}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	old, fresh := runStub(t, l, hosts[0].ID, nil), runStub(t, l, hosts[1].ID, nil)
-	tags := func(fleet string) []types.EC2TagFilter {
-		return []types.EC2TagFilter{{Key: aws.String("fleet"), Value: aws.String(fleet), Type: types.EC2TagFilterTypeKeyAndValue}}
-	}
-	group(t, c, func(in *codedeploy.CreateDeploymentGroupInput) {
-		in.Ec2TagFilters = tags("blue")
-		in.DeploymentStyle = &types.DeploymentStyle{DeploymentType: types.DeploymentTypeBlueGreen, DeploymentOption: types.DeploymentOptionWithTrafficControl}
-		in.LoadBalancerInfo = &types.LoadBalancerInfo{TargetGroupInfoList: []types.TargetGroupInfo{{Name: aws.String("web")}}}
-		in.BlueGreenDeploymentConfiguration = &types.BlueGreenDeploymentConfiguration{
-			DeploymentReadyOption:                     &types.DeploymentReadyOption{ActionOnTimeout: types.DeploymentReadyActionStopDeployment, WaitTimeInMinutes: 1},
-			TerminateBlueInstancesOnDeploymentSuccess: &types.BlueInstanceTerminationOption{Action: types.InstanceActionTerminate, TerminationWaitTimeInMinutes: 60},
-		}
-	})
-	id := deploy(t, c, func(in *codedeploy.CreateDeploymentInput) {
-		in.TargetInstances = &types.TargetInstances{TagFilters: tags("green")}
-	})
-	wait(t, l, c, id, types.DeploymentStatusReady)
-	if diff := cmp.Diff(inPlace, fresh.events()); diff != "" || len(old.events()) != 0 {
-		t.Errorf("before traffic: old %v, new (-want +got):\n%s", old.events(), diff)
-	}
-	if _, err := c.ContinueDeployment(t.Context(), &codedeploy.ContinueDeploymentInput{DeploymentId: aws.String(id), DeploymentWaitType: types.DeploymentWaitTypeReadyWait}); err != nil {
-		t.Fatal(err)
-	}
-	for e := range follow(t, l, id) {
-		if e.Event == "AfterBlockTraffic" && e.Status == "Succeeded" {
-			break
-		}
-	}
-	if _, err := c.StopDeployment(t.Context(), &codedeploy.StopDeploymentInput{DeploymentId: aws.String(id), AutoRollbackEnabled: aws.Bool(true)}); err != nil {
-		t.Fatal(err)
-	}
-	info := wait(t, l, c, id)
-	if info.Status != types.DeploymentStatusStopped {
-		t.Fatalf("deployment %s, %+v", info.Status, info.ErrorInformation)
-	}
-	if diff := cmp.Diff([]string{"BeforeBlockTraffic", "AfterBlockTraffic"}, old.events()); diff != "" {
-		t.Errorf("old fleet (-want +got):\n%s", diff)
-	}
-	if diff := cmp.Diff(slices.Concat(inPlace, []string{"BeforeAllowTraffic", "AfterAllowTraffic"}), fresh.events()); diff != "" {
-		t.Errorf("new fleet (-want +got):\n%s", diff)
-	}
-}
-
 func TestNoInstances(t *testing.T) {
 	l := start(t, lab.Options{Instances: -1})
 	c := deployClient(l)

@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 )
 
@@ -29,7 +32,26 @@ func (p *program) client() (*client, error) {
 	if err != nil || u.Host == "" {
 		return nil, fmt.Errorf("endpoint %q is not a URL such as http://127.0.0.1:8400", base)
 	}
-	return &client{base: strings.TrimSuffix(base, "/"), http: &http.Client{Transport: &http.Transport{Proxy: nil}}}, nil
+	h, err := newHTTPClient(cmp.Or(p.getenv("AWS_CA_BUNDLE"), p.getenv("SSL_CERT_FILE")))
+	if err != nil {
+		return nil, err
+	}
+	return &client{base: strings.TrimSuffix(base, "/"), http: h}, nil
+}
+
+// newHTTPClient never uses a proxy: a lab is on this machine. The file holds the authorities of its listeners.
+func newHTTPClient(caFile string) (*http.Client, error) {
+	transport := &http.Transport{}
+	if caFile != "" {
+		data, err := os.ReadFile(caFile)
+		if err != nil {
+			return nil, fmt.Errorf("authorities: %w", err)
+		}
+		pool := x509.NewCertPool()
+		pool.AppendCertsFromPEM(data)
+		transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	}
+	return &http.Client{Transport: transport}, nil
 }
 
 // errNotFound is the lab's word for what it does not have.

@@ -20,8 +20,17 @@ func (w *watcher) paint(status string, pad int) string {
 	return text
 }
 
-// rows is the table of a deployment, one line per event.
+// rows is the table of a deployment: one line per event, or one per instance where the terminal is not high enough
+// to be redrawn.
 func (w *watcher) rows(v lab.DeploymentView) string {
+	full := w.draw(v, true)
+	if w.height > 0 && strings.Count(full, "\n") >= w.height {
+		return w.draw(v, false)
+	}
+	return full
+}
+
+func (w *watcher) draw(v lab.DeploymentView, events bool) string {
 	var b strings.Builder
 	took := ""
 	if v.CreateTime != nil {
@@ -34,6 +43,10 @@ func (w *watcher) rows(v lab.DeploymentView) string {
 	fmt.Fprintf(&b, "%s  %s/%s  %s  %s\n", v.DeploymentID, v.ApplicationName, v.DeploymentGroupName, w.paint(v.Status, 0), took)
 	for _, t := range v.Targets {
 		i := t.InstanceTarget
+		if !events {
+			fmt.Fprintf(&b, "  %s  %s  %s\n", i.TargetID, w.paint(i.Status, 10), current(t))
+			continue
+		}
 		fmt.Fprintf(&b, "  %s  %s\n", i.TargetID, w.paint(i.Status, 0))
 		for _, e := range i.LifecycleEvents {
 			took := ""
@@ -47,6 +60,17 @@ func (w *watcher) rows(v lab.DeploymentView) string {
 		}
 	}
 	return b.String()
+}
+
+// current is the event that an instance is at: the last that began.
+func current(t lab.TargetView) string {
+	at := ""
+	for _, e := range t.InstanceTarget.LifecycleEvents {
+		if e.StartTime != nil {
+			at = e.LifecycleEventName
+		}
+	}
+	return at
 }
 
 // explain says why a deployment did not succeed.

@@ -57,7 +57,7 @@ func (p *program) watch(ctx context.Context, id string, timeout time.Duration) e
 		return err
 	}
 	if f, ok := p.stdout.(*os.File); ok && term.IsTerminal(int(f.Fd())) && p.getenv("TERM") != "dumb" {
-		w.width, _, _ = term.GetSize(int(f.Fd()))
+		_, w.height, _ = term.GetSize(int(f.Fd())) // 0 if it cannot be told
 		view, err = w.table(ctx, view)
 	} else {
 		w.color = false
@@ -84,7 +84,7 @@ type watcher struct {
 	id     string
 	out    io.Writer
 	color  bool
-	width  int
+	height int // of the terminal; 0 for any
 }
 
 func (w *watcher) view(ctx context.Context) (v lab.DeploymentView, err error) {
@@ -146,6 +146,8 @@ func (w *watcher) lines(ctx context.Context) (lab.DeploymentView, error) {
 // short is a duration as a person wants it.
 func short(d time.Duration) string {
 	switch {
+	case d < time.Second:
+		return d.Round(time.Millisecond).String()
 	case d < 10*time.Second:
 		return d.Round(10 * time.Millisecond).String()
 	case d < time.Minute:
