@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
@@ -69,7 +70,7 @@ func (p *program) faultAdd() *cobra.Command {
 
 func (p *program) faultList() *cobra.Command {
 	return &cobra.Command{
-		Use: "list", Short: "list the faults that are in", Args: cobra.NoArgs, Example: "  slipway-lab fault list",
+		Use: "list", Short: "list the faults that are in, one JSON object per line", Args: cobra.NoArgs, Example: "  slipway-lab fault list",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := p.client()
 			if err != nil {
@@ -79,8 +80,11 @@ func (p *program) faultList() *cobra.Command {
 			if err := c.do(cmd.Context(), "GET", "/lab/faults", nil, &all); err != nil {
 				return err
 			}
+			lines := json.NewEncoder(p.stdout)
 			for _, f := range all {
-				fmt.Fprintln(p.stdout, f)
+				if err := lines.Encode(f); err != nil {
+					return err
+				}
 			}
 			return nil
 		},
