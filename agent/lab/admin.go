@@ -34,11 +34,6 @@ type DeploymentView struct {
 // A TargetView is one instance in a deployment, as the public API shows it.
 type TargetView = deploymentTarget
 
-// DeployRequest is what POST /lab/deploy takes: the bundle as the body, the rest in the query.
-type DeployRequest struct {
-	Application, Group, Key, BundleType, FileExistsBehavior, Description string
-}
-
 // admin is the lab's own API.
 func (l *Lab) admin() http.Handler {
 	mux := http.NewServeMux()
@@ -256,7 +251,7 @@ func (l *Lab) stream(w http.ResponseWriter, r *http.Request) {
 	flush := http.NewResponseController(w)
 	flush.Flush() //nolint:errcheck // a client that does not get it will not get the events either
 	enc := json.NewEncoder(w)
-	for e := range l.hub.all(l.follow(r), since, q.Get("follow") == "1") {
+	for e := range l.hub.all(r.Context(), since, q.Get("follow") == "1") {
 		if want := q.Get("deployment"); want != "" && e.Deployment != want {
 			continue
 		}
@@ -266,7 +261,8 @@ func (l *Lab) stream(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// postDeploy stores the body as a bundle and deploys it, making application and group where there are none.
+// postDeploy stores the body as a bundle and deploys it, making application and group where there are none. The query
+// may give application, group, key, bundleType, config, description and fileExistsBehavior.
 func (l *Lab) postDeploy(r *http.Request) (any, error) {
 	q := r.URL.Query()
 	get := func(name, def string) string {

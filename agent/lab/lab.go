@@ -215,9 +215,6 @@ func (l *Lab) Info() Info {
 	return i
 }
 
-// follow ends with the request or the lab.
-func (l *Lab) follow(r *http.Request) context.Context { return r.Context() }
-
 // Close stops deployments in hand and all listeners. Polls and streams are ended; other requests in hand get a moment.
 func (l *Lab) Close(ctx context.Context) error {
 	l.cancel()
