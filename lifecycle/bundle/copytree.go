@@ -122,7 +122,7 @@ func copyFile(ctx context.Context, to, from *os.File) error {
 			return context.Cause(ctx)
 		}
 		n, err := io.CopyN(to, from, copyPiece)
-		if err == io.EOF || err == nil && n == 0 {
+		if errors.Is(err, io.EOF) || err == nil && n == 0 {
 			return nil
 		}
 		if err != nil {

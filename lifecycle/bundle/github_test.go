@@ -178,10 +178,13 @@ func TestGitHubRetries(t *testing.T) {
 			}
 			return ok(r)
 		}, []time.Duration{0, 61 * s, 122 * s}, nil},
-		{"rate limit without end", func(_ int, r *http.Request) (*http.Response, error) {
-			return respond(r, 429, "", "Retry-After", "60"), nil
+		{
+			"rate limit without end", func(_ int, r *http.Request) (*http.Response, error) {
+				return respond(r, 429, "", "Retry-After", "60"), nil
+			},
+			[]time.Duration{0, 61 * s, 122 * s, 183 * s, 244 * s, 305 * s, 395 * s},
+			[]string{"rate limit", "429"},
 		},
-			[]time.Duration{0, 61 * s, 122 * s, 183 * s, 244 * s, 305 * s, 395 * s}, []string{"rate limit", "429"}},
 		{"refused without a reason", func(n int, r *http.Request) (*http.Response, error) {
 			if n == 1 {
 				return respond(r, 403, "", "X-RateLimit-Remaining", "40"), nil

@@ -28,10 +28,11 @@ func newGunzip(raw *bufio.Reader) (io.Reader, error) {
 func (g *gunzip) Read(p []byte) (int, error) {
 	for {
 		n, err := g.z.Read(p)
-		if n > 0 && err == io.EOF {
-			err = nil // of this member; the next call sees to what follows
+		ended := errors.Is(err, io.EOF) // this member; what follows is seen to when all of it has been given out
+		if n > 0 && ended {
+			return n, nil
 		}
-		if n > 0 || err != io.EOF {
+		if !ended {
 			return n, err
 		}
 		more, err := g.more()

@@ -316,7 +316,7 @@ func TestS3Checksums(t *testing.T) {
 	for i := range sum {
 		sum[i] = byte(nvme >> (56 - 8*i))
 	}
-	good := fmt.Sprintf("%s", base64Of(sum[:]))
+	good := base64Of(sum[:])
 	for _, c := range []struct {
 		name    string
 		headers map[string]string
@@ -380,8 +380,13 @@ func TestS3Errors(t *testing.T) {
 	}{
 		{"no key", S3Location{Key: "no/such.zip"}, nil, []string{`no object "no/such.zip" in the bucket bundles`, "NoSuchKey"}, false},
 		{"no bucket", S3Location{Bucket: "elsewhere", Key: "k"}, nil, []string{"no bucket elsewhere", "us-east-1"}, false},
-		{"no permission", S3Location{Key: "k"}, answer(403, "AccessDenied", "User: arn:aws:sts::1:assumed-role/web is not authorized"),
-			[]string{"s3:GetObject on arn:aws:s3:::bundles/k", "kms:Decrypt", "s3:ListBucket", "assumed-role/web", "request REQ1"}, false},
+		{
+			"no permission",
+			S3Location{Key: "k"},
+			answer(403, "AccessDenied", "User: arn:aws:sts::1:assumed-role/web is not authorized"),
+			[]string{"s3:GetObject on arn:aws:s3:::bundles/k", "kms:Decrypt", "s3:ListBucket", "assumed-role/web", "request REQ1"},
+			false,
+		},
 		{"no permission for versions", S3Location{Key: "k", Version: "v1"}, answer(403, "AccessDenied", ""), []string{"s3:GetObjectVersion on"}, false},
 		{"another region", S3Location{Key: "k"}, answer(301, "PermanentRedirect", "must be addressed", "x-amz-bucket-region", "eu-west-1"), []string{"is in region eu-west-1", "asked for in us-east-1"}, false},
 		{"another region by its message", S3Location{Key: "k"}, answer(400, "AuthorizationHeaderMalformed", "the region 'us-east-1' is wrong; expecting 'ap-northeast-1'"), []string{"is in region ap-northeast-1"}, false},

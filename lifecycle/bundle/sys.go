@@ -23,10 +23,8 @@ func setTime(fd int, mtime unix.Timespec) error {
 // room fails when the file system of an open file has not that many bytes free. File systems that do not say are trusted.
 func room(f *os.File, need int64) error {
 	var st unix.Statfs_t
-	if err := unix.Fstatfs(int(f.Fd()), &st); err != nil || st.Blocks == 0 {
-		return nil
-	}
-	if free := freeBytes(&st); need > free {
+	known := unix.Fstatfs(int(f.Fd()), &st) == nil && st.Blocks > 0
+	if free := freeBytes(&st); known && need > free {
 		return fmt.Errorf("%s are needed on the file system of %s and %s are free: %w", amount(need), f.Name(), amount(free), unix.ENOSPC)
 	}
 	return nil
@@ -37,7 +35,7 @@ func freeBytes(st *unix.Statfs_t) int64 {
 	if os.Geteuid() == 0 {
 		blocks = st.Bfree // the reserve is there for root
 	}
-	return int64(blocks) * int64(st.Bsize)
+	return int64(blocks) * st.Bsize
 }
 
 // outOfSpace says in words what a full file system or a quota reports, and leaves every other error alone.

@@ -2,12 +2,15 @@ package bundle
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"iter"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -97,5 +100,88 @@ func BenchmarkUnpack(b *testing.B) {
 				b.ReportMetric(float64(ours)/float64(theirs), "ratio")
 			})
 		}
+	}
+}
+
+// childEnv tells the test binary to unpack one archive and to say what memory that took.
+const childEnv = "SLIPWAY_BUNDLE_TEST_UNPACK"
+
+func TestMain(m *testing.M) {
+	if what := os.Getenv(childEnv); what != "" {
+		if err := unpackInChild(what); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func unpackInChild(what string) error {
+	format, paths, _ := strings.Cut(what, ":")
+	name, to, _ := strings.Cut(paths, ":")
+	archive, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(to)
+	if err != nil {
+		return err
+	}
+	if _, err := Unpack(context.Background(), archive, Format(format), root, DefaultLimits); err != nil {
+		return err
+	}
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(status)) {
+		if peak, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			fmt.Println(strings.TrimSuffix(strings.TrimSpace(peak), " kB"))
+		}
+	}
+	return nil
+}
+
+// BenchmarkUnpackMemory is the peak of a process that does nothing else: it must not grow with the entries. The test binary itself
+// takes some 12 MiB of it.
+func BenchmarkUnpackMemory(b *testing.B) {
+	for _, c := range []struct {
+		format Format
+		write  func(io.Writer, iter.Seq[bundletest.Entry]) error
+		files  int
+	}{
+		{Zip, bundletest.WriteZip, 10},
+		{Zip, bundletest.WriteZip, 50_000},
+		{Zip, bundletest.WriteZip, 200_000},
+		{Tgz, bundletest.WriteTgz, 50_000},
+		{Tgz, bundletest.WriteTgz, 200_000},
+	} {
+		b.Run(fmt.Sprintf("%s/%d", c.format, c.files), func(b *testing.B) {
+			dir := memoryFS(b)
+			archive := writeArchive(b, filepath.Join(dir, "bundle"), c.write, bundletest.Tree(c.files, "/srv"))
+			to := filepath.Join(dir, "to")
+			var peak float64
+			for b.Loop() {
+				if err := os.RemoveAll(to); err != nil {
+					b.Fatal(err)
+				}
+				if err := os.Mkdir(to, 0o755); err != nil {
+					b.Fatal(err)
+				}
+				cmd := exec.Command(os.Args[0])
+				cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s:%s:%s", childEnv, c.format, archive.Name(), to))
+				out, err := cmd.Output()
+				if err != nil {
+					b.Fatal(err)
+				}
+				kib, err := strconv.Atoi(strings.TrimSpace(string(out)))
+				if err != nil {
+					b.Fatal(err)
+				}
+				peak = max(peak, float64(kib)/1024)
+			}
+			b.ReportMetric(peak, "peak-MiB")
+		})
 	}
 }

@@ -76,7 +76,7 @@ func (u *unpacker) drain(r io.Reader) error {
 	for {
 		n, err := r.Read(buf)
 		if err := u.tree.content("", int64(n)); err != nil {
-			return err
+			return &ArchiveError{Problem: "what follows the last entry", Err: err}
 		}
 		if err == io.EOF {
 			return nil
@@ -95,7 +95,7 @@ func archiveTrouble(entry, problem string, err error) error {
 	if archive := new(ArchiveError); errors.As(err, &archive) {
 		return archive
 	}
-	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		problem, err = "is cut off", nil
 	}
 	if entry == "" {

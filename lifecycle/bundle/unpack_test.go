@@ -226,8 +226,10 @@ func TestZipExtraFields(t *testing.T) {
 		want zipEntry
 		says string
 	}{
-		{name: "zip64 sizes", in: zipEntry{size: 1<<32 - 1, packed: 1<<32 - 1, offset: 7}, b: []byte("\x01\x00\x10\x00\x00\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00"),
-			want: zipEntry{size: 2 << 32, packed: 1 << 32, offset: 7}},
+		{
+			name: "zip64 sizes", in: zipEntry{size: 1<<32 - 1, packed: 1<<32 - 1, offset: 7}, b: []byte("\x01\x00\x10\x00\x00\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00"),
+			want: zipEntry{size: 2 << 32, packed: 1 << 32, offset: 7},
+		},
 		{name: "zip64 too short", in: zipEntry{name: "f", size: 1<<32 - 1}, b: []byte("\x01\x00\x04\x00\x00\x00\x00\x00"), says: "too short"},
 		{name: "extended time stamp", b: append([]byte("UT\x05\x00\x01"), byte(utc), byte(utc>>8), byte(utc>>16), byte(utc>>24)), want: zipEntry{mtime: unix.Timespec{Sec: utc}}},
 		{name: "time before 1970", b: []byte("UT\x05\x00\x01\xff\xff\xff\xff"), want: zipEntry{mtime: unix.Timespec{Sec: -1}}},

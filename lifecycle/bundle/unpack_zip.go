@@ -253,7 +253,8 @@ func (w *inflater) copySmall(e zipEntry, to io.Writer) error {
 	// One byte more than announced, to see that there is none.
 	w.plain = grow(w.plain, int(e.size)+1)
 	got, err := io.ReadFull(decoder, w.plain)
-	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF || err == io.ErrUnexpectedEOF && int64(got) != e.size {
+	short := errors.Is(err, io.ErrUnexpectedEOF) // as it should be; but a stream that is cut off says the same
+	if err != nil && !errors.Is(err, io.EOF) && !short || short && int64(got) != e.size {
 		return e.undecodable(err)
 	}
 	if int64(got) != e.size {

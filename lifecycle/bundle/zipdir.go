@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -30,7 +31,7 @@ const (
 	zip64LocatorLen = 20
 )
 
-// zipDirectory is the list of entries at the end of a zip. It is read as it is walked and never kept: archive/zip holds some 300
+// zipDirectory is the list of entries at the end of a zip. It is read as it is walked and never kept: archive/zip holds some 270
 // bytes for each entry, and reads all of them before anybody can count, so that a hostile bundle of one gigabyte would have it take
 // five. Content is what archive/zip would give: the same decoders read it.
 type zipDirectory struct {
@@ -220,7 +221,7 @@ func (d *zipDirectory) next(r *bufio.Reader, scratch *[]byte) (e zipEntry, n int
 
 // broken keeps an error of reading the file apart from one of what the file holds.
 func broken(err error, problem string) error {
-	if err == nil || err == io.EOF || err == io.ErrUnexpectedEOF {
+	if err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return corruptZip("%s", problem)
 	}
 	return fmt.Errorf("read the bundle: %w", err)

@@ -15,6 +15,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -61,19 +62,22 @@ func Tree(n int, destination string) iter.Seq[Entry] {
 		if !yield(Entry{Name: "appspec.yml", Data: appspec}) {
 			return
 		}
+		var text []byte
 		random := uint64(n)*2862933555777941757 + 3037000493
 		for i := range n {
 			if i%50 == 0 && !yield(Entry{Name: fmt.Sprintf("src/module%03d/part%02d/", i/1000, i/50%20)}) {
 				return
 			}
-			var b strings.Builder
-			fmt.Fprintf(&b, "<?php\n// part %d\n", i)
 			random = random*6364136223846793005 + 1442695040888963407
-			for size := 256 + int(random>>40)%7680; b.Len() < size; {
+			size := 256 + int(random>>40)%7680
+			text = fmt.Appendf(text[:0], "<?php\n// part %d\n", i)
+			for len(text) < size {
 				random = random*6364136223846793005 + 1442695040888963407
-				fmt.Fprintf(&b, "function f%x($a) { return $this->render('%x', ['x' => %d]); }\n", random>>44, random>>20&0xffffff, random>>33&0xffff)
+				text = append(strconv.AppendUint(append(text, "function f"...), random>>44, 16), "($a) { return $this->render('"...)
+				text = append(strconv.AppendUint(text, random>>20&0xffffff, 16), "', ['x' => "...)
+				text = append(strconv.AppendUint(text, random>>33&0xffff, 10), "]); }\n"...)
 			}
-			if !yield(Entry{Name: fmt.Sprintf("src/module%03d/part%02d/File%05d.php", i/1000, i/50%20, i), Data: b.String()}) {
+			if !yield(Entry{Name: fmt.Sprintf("src/module%03d/part%02d/File%05d.php", i/1000, i/50%20, i), Data: string(text)}) {
 				return
 			}
 		}

@@ -73,8 +73,10 @@ func hostileNames() []Hostile {
 		{name: "file over a folder", entries: []Entry{file("d/f", "x"), file("d", "x")}, says: "where the archive already has a folder"},
 		{name: "folder over a file", entries: []Entry{file("d", "x"), {Name: "d/"}}, says: `needs a folder at "d", which is a file`},
 		{name: "through a file", entries: []Entry{file("d", "x"), file("d/f", "x")}, says: `needs a folder at "d", which is a file`},
-		{name: "links that lead anywhere", entries: []Entry{symlink("a", "/var/log/app"), symlink("b", linkOut), symlink("c", "nowhere"), symlink("d", "d")},
-			makes: map[string]string{"a": "-> /var/log/app", "b": "-> " + linkOut, "c": "-> nowhere", "d": "-> d"}},
+		{
+			name: "links that lead anywhere", entries: []Entry{symlink("a", "/var/log/app"), symlink("b", linkOut), symlink("c", "nowhere"), symlink("d", "d")},
+			makes: map[string]string{"a": "-> /var/log/app", "b": "-> " + linkOut, "c": "-> nowhere", "d": "-> d"},
+		},
 		{name: "the same file twice", entries: []Entry{file("f", "first and longer"), file("f", "last")}, makes: map[string]string{"f": "last"}},
 		{name: "the same file in disguise", entries: []Entry{file("d/f", "first"), file("./d//f", "last")}, makes: map[string]string{"d/": "", "d/f": "last"}},
 		{name: "the same folder twice", entries: []Entry{{Name: "d/"}, file("d/f", "x"), {Name: "d/", Mode: 0o700}}, makes: map[string]string{"d/": "", "d/f": "x"}},
@@ -91,8 +93,10 @@ func hostileNames() []Hostile {
 		{name: "a character device", entries: []Entry{{Name: "null", Mode: fs.ModeDevice | fs.ModeCharDevice | 0o666}}, says: "is a device"},
 		{name: "a block device", entries: []Entry{{Name: "loop", Mode: fs.ModeDevice | 0o666}}, says: "is a device"},
 		{name: "too many entries", entries: numbered(HostileMaxFiles + 1), says: "one more than the 5000 entries"},
-		{name: "too many folders that have no entry", entries: []Entry{file(strings.Repeat("a/", 250)+"f", ""), file(strings.Repeat("b/", 250)+"f", ""), file("c", "")},
-			makes: nested("a", 250, nested("b", 250, map[string]string{"c": ""}))},
+		{
+			name: "too many folders that have no entry", entries: []Entry{file(strings.Repeat("a/", 250)+"f", ""), file(strings.Repeat("b/", 250)+"f", ""), file("c", "")},
+			makes: nested("a", 250, nested("b", 250, map[string]string{"c": ""})),
+		},
 	}
 	var out []Hostile
 	for _, r := range rows {
@@ -104,8 +108,10 @@ func hostileNames() []Hostile {
 			if f.format == "tar" && r.name == "name that is no UTF-8" {
 				continue
 			}
-			out = append(out, Hostile{Name: f.format + ": " + r.name, Format: f.format, Says: r.says, Makes: r.makes,
-				Data: func() []byte { return f.pack(r.entries...) }})
+			out = append(out, Hostile{
+				Name: f.format + ": " + r.name, Format: f.format, Says: r.says, Makes: r.makes,
+				Data: func() []byte { return f.pack(r.entries...) },
+			})
 		}
 	}
 	return out

@@ -148,7 +148,7 @@ func hostileStreams() []Hostile {
 		row("bomb of zeros", "decompression bomb", func() []byte {
 			return zipped(Tar(Entry{Name: "zeros", Data: string(make([]byte, 80<<20))}))
 		}),
-		row("bomb behind the end", "decompression bomb", func() []byte {
+		row("bomb behind the end", "what follows the last entry: brings the content to", func() []byte {
 			return zipped(append(Tar(Entry{Name: "f"}), make([]byte, 80<<20)...))
 		}),
 		row("bomb of headers", "one more than the 5000 entries", func() []byte { return zipped(Tar(numbered(HostileMaxFiles + 1)...)) }),

@@ -136,10 +136,14 @@ func hostileZips() []Hostile {
 			e.data, e.packed, e.method, e.external = bytes.Repeat([]byte("a"), 5000), nil, 0, 0o120777<<16
 		})),
 		row("climbs with backslashes", "climbs", packed(func(e *rawEntry) { e.name, e.host = `..\`+Outside+`\evil`, 0 })),
-		{Name: "zip: backslashes of a program for Windows", Format: "zip", Data: packed(func(e *rawEntry) { e.name, e.host, e.external = `d\f`, 0, 0 }),
-			Makes: map[string]string{"good": "good", "d/": "", "d/f": string(text)}},
-		{Name: "zip: local header has another name", Format: "zip", Data: packed(func(e *rawEntry) { e.localName = climbOut + "evil" }),
-			Makes: map[string]string{"good": "good", "f": string(text)}},
+		{
+			Name: "zip: backslashes of a program for Windows", Format: "zip", Data: packed(func(e *rawEntry) { e.name, e.host, e.external = `d\f`, 0, 0 }),
+			Makes: map[string]string{"good": "good", "d/": "", "d/f": string(text)},
+		},
+		{
+			Name: "zip: local header has another name", Format: "zip", Data: packed(func(e *rawEntry) { e.localName = climbOut + "evil" }),
+			Makes: map[string]string{"good": "good", "f": string(text)},
+		},
 		row("bomb of zeros", "decompression bomb", func() []byte {
 			data, packed := zeros(80)
 			return rawZip(-1, rawEntry{name: "zeros", data: data, packed: packed, method: 8})
