@@ -131,7 +131,7 @@ func TestAcknowledgement(t *testing.T) {
 				t.Fatalf("DownloadBundle = %+v", c)
 			}
 			id := r.service.Enqueue(controltest.Command{
-				HostID: hostID, ExecutionID: "arn:aws/d/i/1", Name: tt.event, Spec: r.service.Sign(spec), AckStatus: tt.status,
+				HostID: hostID, Name: tt.event, Spec: r.service.Sign(spec), AckStatus: tt.status,
 			})
 			if tt.complete != "" {
 				if c := r.await(id); !strings.HasPrefix(c.Diagnostics.Message, tt.complete) || c.Count != 1 {
@@ -292,7 +292,7 @@ func TestRefused(t *testing.T) {
 			r.shelf.put("k", map[string]string{"appspec.yml": r.appspec(), "content/f": ""})
 			r.start()
 			cmd := tt.command(r)
-			cmd.HostID, cmd.ExecutionID, cmd.Name = hostID, "arn:aws/d/i/1", "DownloadBundle"
+			cmd.HostID, cmd.Name = hostID, "DownloadBundle"
 			c := r.await(r.service.Enqueue(cmd))
 			if c.Status != control.Failed || c.Diagnostics.ErrorCode != 5 || !strings.Contains(c.Diagnostics.Message, tt.want) || c.Count != 1 {
 				t.Errorf("completion %+v, want one Failed with %q", c, tt.want)
@@ -340,7 +340,7 @@ func TestTrustPolicies(t *testing.T) {
 				{"unsigned", control.Envelope{Format: "TEXT/JSON", Payload: string(spec)}, false},
 				{"garbage", control.Envelope{Format: "PKCS7/JSON", Payload: "-----BEGIN PKCS7-----\nMIIB\n-----END PKCS7-----"}, false},
 			} {
-				c := r.await(r.service.Enqueue(controltest.Command{HostID: hostID, ExecutionID: "arn:aws/d/i/1", Name: "DownloadBundle", Spec: tt.env}))
+				c := r.await(r.service.Enqueue(controltest.Command{HostID: hostID, Name: "DownloadBundle", Spec: tt.env}))
 				if ok := c.Status == control.Succeeded; ok != tt.ok || c.Count != 1 {
 					t.Errorf("%s = %+v, want accepted %v", tt.name, c, tt.ok)
 				}
@@ -358,7 +358,7 @@ func TestWrongHost(t *testing.T) {
 		"a substring": {EchoHost: "arn:aws:ec2", Name: "Install"},
 		"no name":     {},
 	} {
-		cmd.HostID, cmd.ExecutionID, cmd.Spec = hostID, "arn:aws/d/i/1", r.service.Sign(r.spec("d-1", "k"))
+		cmd.HostID, cmd.Spec = hostID, r.service.Sign(r.spec("d-1", "k"))
 		if c := r.await(r.service.Enqueue(cmd)); c.Status != control.Failed || c.Diagnostics.ErrorCode != 5 {
 			t.Errorf("%s = %+v", name, c)
 		}
@@ -433,7 +433,7 @@ func TestForeignTracking(t *testing.T) {
 	}
 	ids := map[string]string{}
 	for _, d := range []string{"d-A", "d-B"} {
-		id := r.service.Enqueue(controltest.Command{HostID: "another", ExecutionID: "arn:aws/d/i/1", Name: "AfterInstall"})
+		id := r.service.Enqueue(controltest.Command{HostID: "another", Name: "AfterInstall"})
 		ids[d] = id
 		if err := os.WriteFile(filepath.Join(dir, d), []byte(id), 0o644); err != nil {
 			t.Fatal(err)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-
 	"time"
 
 	"go.uber.org/zap"

@@ -184,7 +184,7 @@ func (r *rig) spec(id, key string, more ...map[string]any) []byte {
 
 // send enqueues a command with a signed specification.
 func (r *rig) send(event string, spec []byte) string {
-	return r.service.Enqueue(controltest.Command{HostID: hostID, ExecutionID: "arn:aws/d/i/1", Name: event, Spec: r.service.Sign(spec)})
+	return r.service.Enqueue(controltest.Command{HostID: hostID, Name: event, Spec: r.service.Sign(spec)})
 }
 
 // tampered is a signed specification with one byte of its content changed.

@@ -72,20 +72,12 @@ func (e *Engine) script(ctx context.Context, t *Ticket, rev revision, i int, s a
 	if i == 0 {
 		order.Header = []string{"LifecycleEvent - " + string(t.Event)}
 	}
-	run, err := e.opts.Runner.Resume(ctx, order)
-	if err != nil {
-		if ctx.Err() != nil {
-			return &Result{Err: ErrSuspended}, hooks.Result{}
-		}
-		r := failure(ctx, fmt.Errorf("start script %s: %w", s.Location, err))
-		return &r, hooks.Result{}
-	}
-	out, err := run.Wait(ctx)
+	out, err := e.runOnce(ctx, order)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return &Result{Err: fmt.Errorf("%w: script %s goes on", ErrSuspended, s.Location)}, out
 	case err != nil:
-		r := failure(ctx, fmt.Errorf("wait for script %s: %w", s.Location, err))
+		r := failure(ctx, fmt.Errorf("run script %s: %w", s.Location, err))
 		return &r, out
 	}
 	r := e.verdict(t, s, out)
@@ -93,6 +85,21 @@ func (e *Engine) script(ctx context.Context, t *Ticket, rev revision, i int, s a
 		r.Message += fmt.Sprintf(" — the script is from %s, %s, not from the one being deployed", rev.whose, filepath.Dir(rev.archive))
 	}
 	return r, out
+}
+
+// runOnce starts the script, or attaches to its run if it was started before, and waits for its result.
+func (e *Engine) runOnce(ctx context.Context, order hooks.Script) (hooks.Result, error) {
+	for {
+		run, err := e.opts.Runner.Resume(ctx, order)
+		if err != nil {
+			return hooks.Result{}, err
+		}
+		out, err := run.Wait(ctx)
+		// An earlier process was lost before it had handed the script over: nothing ran, and nothing will in that run.
+		if !errors.Is(err, hooks.ErrNotStarted) {
+			return out, err
+		}
+	}
 }
 
 // verdict gives the outcome of a script its wire code, and tells the log and the observer of it.

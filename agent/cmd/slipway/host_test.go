@@ -202,7 +202,7 @@ func (h *host) spec(id, key, format string) []byte {
 }
 
 func (h *host) send(event string, spec []byte) string {
-	return h.service.Enqueue(controltest.Command{HostID: hostID, ExecutionID: "arn:aws/d/i/1", Name: event, Spec: h.service.Sign(spec)})
+	return h.service.Enqueue(controltest.Command{HostID: hostID, Name: event, Spec: h.service.Sign(spec)})
 }
 
 func (h *host) await(id string) controltest.Completion {
