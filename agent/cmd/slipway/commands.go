@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"slipway/agent/config"
+	"slipway/agent/control"
 	"slipway/hooks"
 )
 
@@ -105,7 +106,7 @@ const rootExamples = `  slipway run
 func (p *program) command() *cobra.Command {
 	root := &cobra.Command{
 		Use: "slipway", Short: "deployment agent of an instance", Long: rootHelp, Example: rootExamples,
-		SilenceUsage: true, SilenceErrors: true, Version: buildVersion(), Args: cobra.NoArgs,
+		SilenceUsage: true, SilenceErrors: true, Version: buildVersion(), Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.PersistentFlags().StringVar(&p.configFile, "config", "", "configuration `file`, the official agent's or slipway.yml (default: where those two live)")
@@ -117,7 +118,63 @@ func (p *program) command() *cobra.Command {
 		}
 	}
 	root.AddCommand(p.runCommand(), p.statusCommand(), p.configCommand(), p.versionCommand())
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())
+	})
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		for _, name := range []string{"config", "config-file", "config_file"} {
+			// A script whose variable is empty must not silently get the default files.
+			if f := cmd.Flag(name); f != nil && f.Changed && p.configFile == "" {
+				return fmt.Errorf("--%s is empty: name a file, or leave the flag out for the default files", name)
+			}
+		}
+		return nil
+	}
+	strictHelp(root)
 	return root
+}
+
+// noArgs refuses arguments in one line, with the command that was probably meant.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if !cmd.HasAvailableSubCommands() {
+		return fmt.Errorf("%s takes no argument: %q (see %s --help)", cmd.CommandPath(), args[0], cmd.CommandPath())
+	}
+	const twoLetters = 2
+	cmd.SuggestionsMinimumDistance = twoLetters
+	meant := fmt.Sprintf("see %s --help", cmd.CommandPath())
+	if s := cmd.SuggestionsFor(args[0]); len(s) > 0 {
+		meant = fmt.Sprintf("did you mean %s?", s[0])
+	}
+	return fmt.Errorf("unknown command %q for %s (%s)", args[0], cmd.CommandPath(), meant)
+}
+
+// strictHelp makes the library's own commands, help and completion, answer a name that they do not know as the others do.
+func strictHelp(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		switch cmd.Name() {
+		case "help":
+			cmd.Short, cmd.Run = "tell about a command", nil
+			cmd.RunE = func(_ *cobra.Command, args []string) error {
+				about, rest, err := root.Find(args)
+				if err != nil {
+					return err
+				}
+				if err := noArgs(about, rest); err != nil {
+					return err
+				}
+				about.InitDefaultHelpFlag() // which only a command that runs has otherwise
+				return about.Help()
+			}
+		case "completion":
+			cmd.Short, cmd.Args = "print the completion script of a shell", noArgs
+			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		}
+	}
 }
 
 func (p *program) load() (*config.Config, error) {
@@ -126,6 +183,15 @@ func (p *program) load() (*config.Config, error) {
 		return nil, &exitError{exitConfig, err}
 	}
 	return cfg, nil
+}
+
+// newTrust reads the files that the trust settings name, which loading does not.
+func newTrust(cfg *config.Config) (*control.Trust, error) {
+	trust, err := control.NewTrust(control.TrustOptions{Signer: cfg.Trust.Signer, CAFile: cfg.Trust.CAFile, Pins: cfg.Trust.Pins})
+	if err != nil {
+		return nil, &exitError{exitConfig, err}
+	}
+	return trust, nil
 }
 
 func (p *program) loadOptions() config.LoadOptions {

@@ -12,7 +12,7 @@ import (
 
 func (p *program) configCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "config", Short: "look at the configuration and check it", Args: cobra.NoArgs,
+		Use: "config", Short: "look at the configuration and check it", Args: noArgs,
 		Example: "  slipway config check --config /etc/slipway/slipway.yml\n  slipway config print --explain",
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -22,11 +22,14 @@ func (p *program) configCommand() *cobra.Command {
 
 func (p *program) configCheckCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "check", Short: "say whether the configuration is right: exit 0, or 78 with file, line and key", Args: cobra.NoArgs,
+		Use: "check", Short: "say whether the configuration is right: exit 0, or 78 with file, line and key", Args: noArgs,
 		Example: "  slipway config check\n  slipway config check --config ./codedeployagent.yml",
 		RunE: func(*cobra.Command, []string) error {
 			cfg, err := p.load()
 			if err != nil {
+				return err
+			}
+			if _, err := newTrust(cfg); err != nil {
 				return err
 			}
 			for _, w := range cfg.Warnings {
@@ -41,8 +44,8 @@ func (p *program) configCheckCommand() *cobra.Command {
 func (p *program) configPrintCommand() *cobra.Command {
 	var explain, asJSON bool
 	cmd := &cobra.Command{
-		Use: "print", Short: "print every key with its value; --explain adds where it came from", Args: cobra.NoArgs,
-		Example: "  slipway config print\n  SLIPWAY_TRUST_SIGNER=pin slipway config print --explain\n  slipway config print --json",
+		Use: "print", Short: "print every key with its value; --explain adds where it came from", Args: noArgs,
+		Example: "  slipway config print\n  SLIPWAY_LOG_LEVEL=debug slipway config print --explain\n  slipway config print --json",
 		RunE: func(*cobra.Command, []string) error {
 			cfg, err := p.load()
 			if err != nil {
@@ -56,11 +59,24 @@ func (p *program) configPrintCommand() *cobra.Command {
 	return cmd
 }
 
+// jsonSetting is config.Setting as scripts read it.
+type jsonSetting struct {
+	Key    string `json:"key"`
+	Value  string `json:"value"`
+	Source string `json:"source"`
+	Doc    string `json:"doc"`
+	Note   string `json:"note,omitempty"`
+}
+
 func (p *program) printConfig(settings []config.Setting, explain, asJSON bool) error {
 	if asJSON {
 		enc := json.NewEncoder(p.stdout)
 		enc.SetIndent("", "  ")
-		return enc.Encode(settings)
+		out := make([]jsonSetting, len(settings))
+		for i, s := range settings {
+			out[i] = jsonSetting(s)
+		}
+		return enc.Encode(out)
 	}
 	w := tabwriter.NewWriter(p.stdout, 0, 4, 2, ' ', 0)
 	for _, s := range settings {

@@ -25,6 +25,7 @@ import (
 type daemon struct {
 	p     *program
 	cfg   *config.Config
+	trust *control.Trust
 	log   *zap.Logger
 	level zap.AtomicLevel
 
@@ -35,7 +36,7 @@ type daemon struct {
 	agent   atomic.Pointer[agent.Agent]       // nil until then too
 }
 
-func (p *program) newDaemon(cfg *config.Config) (*daemon, error) {
+func (p *program) newDaemon(cfg *config.Config, trust *control.Trust) (*daemon, error) {
 	log, level, err := newLogger(cfg, p.stdout)
 	if err != nil {
 		return nil, &exitError{exitConfig, err}
@@ -43,7 +44,7 @@ func (p *program) newDaemon(cfg *config.Config) (*daemon, error) {
 	for _, w := range cfg.Warnings {
 		log.Warn("configuration", zap.String("warning", w.Error()))
 	}
-	d := &daemon{p: p, cfg: cfg, log: log, level: level, notify: systemd.FromEnv(p.getenv, os.Getpid())}
+	d := &daemon{p: p, cfg: cfg, trust: trust, log: log, level: level, notify: systemd.FromEnv(p.getenv, os.Getpid())}
 	d.fetcher.tokenFile.Store(&cfg.GitHubTokenFile)
 	return d, nil
 }
@@ -63,10 +64,6 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	defer pid.release()
 
-	trust, err := control.NewTrust(control.TrustOptions{Signer: d.cfg.Trust.Signer, CAFile: d.cfg.Trust.CAFile, Pins: d.cfg.Trust.Pins})
-	if err != nil {
-		return &exitError{exitConfig, err}
-	}
 	if d.health, err = d.newHealth(); err != nil {
 		return &exitError{exitConfig, err}
 	}
@@ -89,9 +86,13 @@ func (d *daemon) run(ctx context.Context) error {
 		d.log.Warn("tell systemd", zap.Error(err))
 	}
 	go d.watchdog(ctx)
-	a, err := d.connect(ctx, engine, trust, publish)
-	if err != nil || a == nil {
+	a, err := d.connect(ctx, engine, publish)
+	if err != nil {
 		return err
+	}
+	if a == nil {
+		d.log.Info("stopped")
+		return nil
 	}
 	context.AfterFunc(ctx, d.stopping)
 	a.Run(ctx)
@@ -116,7 +117,7 @@ func (d *daemon) watchdog(ctx context.Context) {
 }
 
 // connect finds out who this host is, however long that takes, and makes the agent. No agent and no error: the stop came first.
-func (d *daemon) connect(ctx context.Context, engine *lifecycle.Engine, trust *control.Trust, publish func(agent.Status)) (*agent.Agent, error) {
+func (d *daemon) connect(ctx context.Context, engine *lifecycle.Engine, publish func(agent.Status)) (*agent.Agent, error) {
 	who, err := d.identify(ctx)
 	if who == nil || err != nil {
 		return nil, err
@@ -144,7 +145,7 @@ func (d *daemon) connect(ctx context.Context, engine *lifecycle.Engine, trust *c
 	}
 	d.log.Info("this host", zap.String("host", who.HostID), zap.String("region", who.Region), zap.String("endpoint", endpoint), zap.Bool("on_premises", who.OnPremises))
 	a := agent.New(agent.Options{
-		Commands: commands, Engine: engine, Trust: trust, HostID: who.HostID, Pace: pace(d.cfg),
+		Commands: commands, Engine: engine, Trust: d.trust, HostID: who.HostID, Pace: pace(d.cfg),
 		MaxConcurrent: d.cfg.MaxConcurrent, Changed: publish, Polled: d.health.Metrics().Poll, Log: d.log.Named("agent"),
 	})
 	d.agent.Store(a)

@@ -16,7 +16,7 @@ const shimVerb = "hook-shim"
 
 func (p *program) runCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "run", Short: "be the agent: poll, deploy, report, until SIGTERM", Args: cobra.NoArgs,
+		Use: "run", Short: "be the agent: poll, deploy, report, until SIGTERM", Args: noArgs,
 		Long: `run is the daemon. It stays in the foreground, under systemd or in a terminal.
 
 SIGTERM and SIGINT stop it: no new command is taken, a running hook goes on by itself and is taken up by the next start,
@@ -27,7 +27,11 @@ and a download or installation in hand is given stop_timeout to end.`,
 			if err != nil {
 				return err
 			}
-			d, err := p.newDaemon(cfg)
+			trust, err := newTrust(cfg)
+			if err != nil {
+				return err
+			}
+			d, err := p.newDaemon(cfg, trust)
 			if err != nil {
 				return err
 			}

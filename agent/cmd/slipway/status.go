@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -42,7 +43,7 @@ func (r report) save(root string) error {
 func (p *program) statusCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "status", Short: "say whether the agent runs, how it stands with the service, and what it does", Args: cobra.NoArgs,
+		Use: "status", Short: "say whether the agent runs, how it stands with the service, and what it does", Args: noArgs,
 		Long:    "status says whether the agent runs, how it stands with the service, what it is doing and what it did last.\n\nExit codes are those of LSB: 0 running, 3 not running, 4 it cannot be told.",
 		Example: "  slipway status\n  slipway status --json",
 		RunE: func(*cobra.Command, []string) error {
@@ -62,7 +63,7 @@ func (p *program) status(root string, asJSON bool) error {
 	if err != nil {
 		return &exitError{exitUnknown, fmt.Errorf("whether the agent runs cannot be told: %w", err)}
 	}
-	var r report
+	var r *report // nil: no agent ever left word here
 	data, err := os.ReadFile(filepath.Join(root, statusFile))
 	if err == nil {
 		err = json.Unmarshal(data, &r)
@@ -75,12 +76,12 @@ func (p *program) status(root string, asJSON bool) error {
 		enc.SetIndent("", "  ")
 		if err := enc.Encode(struct {
 			Running bool `json:"running"`
-			report
+			*report
 		}{running, r}); err != nil {
 			return err
 		}
 	} else {
-		p.printStatus(running, r)
+		p.printStatus(running, cmp.Or(r, &report{}))
 	}
 	if !running {
 		return &exitError{code: exitNotRunning}
@@ -88,7 +89,7 @@ func (p *program) status(root string, asJSON bool) error {
 	return nil
 }
 
-func (p *program) printStatus(running bool, r report) {
+func (p *program) printStatus(running bool, r *report) {
 	w := p.stdout
 	if !running {
 		fmt.Fprintln(w, "slipway is not running")

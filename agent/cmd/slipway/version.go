@@ -11,7 +11,7 @@ import (
 func (p *program) versionCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "version", Short: "print the version", Args: cobra.NoArgs,
+		Use: "version", Short: "print the version", Args: noArgs,
 		Example: "  slipway version\n  slipway version --json",
 		RunE: func(*cobra.Command, []string) error {
 			if asJSON {
