@@ -2,6 +2,7 @@ package control_test
 
 import (
 	"bytes"
+	"encoding/asn1"
 	"encoding/base64"
 	"encoding/pem"
 	"errors"
@@ -218,28 +219,76 @@ var envelopeRules = []rule{
 		for name, tc := range map[string]struct {
 			payload string
 			want    error
+			text    string
 		}{
-			"no signer":         {controltest.Armour(degenerate).Payload, control.ErrUnsigned},
-			"enveloped":         {controltest.Armour(enveloped).Payload, control.ErrUnsigned},
-			"a certificate":     {string(rsa.Certificate.Raw), control.ErrFormat},
-			"empty":             {"", control.ErrFormat},
-			"text":              {"hello", control.ErrFormat},
-			"JSON":              {string(content), control.ErrFormat},
-			"zeros":             {strings.Repeat("\x00", 1000), control.ErrFormat},
-			"length beyond":     {"\x30\x84\x7f\xff\xff\xff", control.ErrFormat},
-			"nested":            {strings.Repeat("\x30\x80", 200_000), control.ErrFormat},
-			"nested definitely": {strings.Repeat("\x30\x83\x00\x00\x00", 10), control.ErrFormat},
-			"in pieces":         {"\x30\x80" + strings.Repeat("\x05\x00", 200_000) + "\x00\x00", control.ErrFormat},
-			"large":             {strings.Repeat("\x30", 1<<20+1), control.ErrFormat},
+			"no signer":         {controltest.Armour(degenerate).Payload, control.ErrUnsigned, "no signer"},
+			"enveloped":         {controltest.Armour(enveloped).Payload, control.ErrUnsigned, "no signer"},
+			"a certificate":     {string(rsa.Certificate.Raw), control.ErrFormat, ""},
+			"empty":             {"", control.ErrFormat, "not PKCS#7 at all"},
+			"text":              {"hello", control.ErrFormat, ""},
+			"JSON":              {string(content), control.ErrFormat, "PEM armour"},
+			"zeros":             {strings.Repeat("\x00", 1000), control.ErrFormat, ""},
+			"length beyond":     {"\x30\x84\x7f\xff\xff\xff", control.ErrFormat, "not PKCS#7 at all"},
+			"nested":            {strings.Repeat("\x30\x80", 2000), control.ErrFormat, "nested too deep"},
+			"nested definitely": {strings.Repeat("\x30\x83\x00\x00\x00", 10), control.ErrFormat, ""},
+			"in pieces":         {"\x30\x80" + strings.Repeat("\x05\x00", 200_000) + "\x00\x00", control.ErrFormat, "too many pieces"},
+			"large":             {strings.Repeat("\x30", 1<<20+1), control.ErrFormat, "larger than 1048576 bytes"},
 		} {
 			everyPolicy(t, s, func(t *testing.T, trust *control.Trust) {
 				began := time.Now()
 				_, err := control.Envelope{Format: "PKCS7/JSON", Payload: tc.payload}.Open(trust)
-				if !errors.Is(err, tc.want) {
+				if !errors.Is(err, tc.want) || !strings.Contains(err.Error(), tc.text) {
 					t.Errorf("%s: Open() = %v, want %v", name, err, tc.want)
 				}
 				if took := time.Since(began); took > 5*time.Second {
 					t.Errorf("%s: took %v", name, took)
+				}
+			})
+		}
+	}},
+	{"P-62_messages_that_contradict_themselves_are_refused", func(t *testing.T) {
+		s := newServer(t, controltest.Options{})
+		g, err := s.RSASigner()
+		if err != nil {
+			t.Fatal(err)
+		}
+		extra := func(attributes ...pkcs7.Attribute) func(*pkcs7.SignedData) error {
+			return func(sd *pkcs7.SignedData) error {
+				return sd.AddSigner(g.Certificate, g.Key, pkcs7.SignerInfoConfig{ExtraSignedAttributes: attributes})
+			}
+		}
+		for name, tc := range map[string]struct {
+			sign func(*pkcs7.SignedData) error
+			want error
+		}{
+			"one more attribute": {extra(pkcs7.Attribute{Type: asn1.ObjectIdentifier{1, 2, 3}, Value: 1}), nil},
+			"two digests":        {extra(pkcs7.Attribute{Type: pkcs7.OIDAttributeMessageDigest, Value: make([]byte, 32)}), control.ErrSignature},
+			"two content types":  {extra(pkcs7.Attribute{Type: pkcs7.OIDAttributeContentType, Value: pkcs7.OIDSignedData}), control.ErrSignature},
+			"digest that the signature algorithm does not have": {func(sd *pkcs7.SignedData) error {
+				sd.SetEncryptionAlgorithm(pkcs7.OIDEncryptionAlgorithmRSASHA512)
+				return sd.SignWithoutAttr(g.Certificate, g.Key, pkcs7.SignerInfoConfig{})
+			}, control.ErrSignature},
+			"attributes removed": {func(sd *pkcs7.SignedData) error {
+				err := sd.AddSigner(g.Certificate, g.Key, pkcs7.SignerInfoConfig{})
+				sd.RemoveAuthenticatedAttributes()
+				return err
+			}, control.ErrSignature},
+		} {
+			sd, err := pkcs7.NewSignedData(content)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sd.SetDigestAlgorithm(pkcs7.OIDDigestAlgorithmSHA256)
+			if err := tc.sign(sd); err != nil {
+				t.Fatal(err)
+			}
+			der, err := sd.Finish()
+			if err != nil {
+				t.Fatal(err)
+			}
+			everyPolicyBut(t, s, "pin", func(t *testing.T, trust *control.Trust) {
+				if _, err := controltest.Armour(der).Open(trust); !errors.Is(err, tc.want) || tc.want == nil && err != nil {
+					t.Errorf("%s: Open() = %v, want %v", name, err, tc.want)
 				}
 			})
 		}
@@ -362,8 +411,15 @@ func trusts(t *testing.T, s *controltest.Server) map[string]*control.Trust {
 
 func everyPolicy(t *testing.T, s *controltest.Server, f func(*testing.T, *control.Trust)) {
 	t.Helper()
+	everyPolicyBut(t, s, "", f)
+}
+
+func everyPolicyBut(t *testing.T, s *controltest.Server, but string, f func(*testing.T, *control.Trust)) {
+	t.Helper()
 	for policy, trust := range trusts(t, s) {
-		t.Run(policy, func(t *testing.T) { f(t, trust) })
+		if policy != but {
+			t.Run(policy, func(t *testing.T) { f(t, trust) })
+		}
 	}
 }
 

@@ -120,6 +120,24 @@ var errorRules = []rule{
 	}},
 }
 
+// TestLongAnswer: an answer without end is not read to its end.
+func TestLongAnswer(t *testing.T) {
+	s, c := peers(t, controltest.Options{}, nil)
+	long := []byte(`{"DeploymentSystem":"` + strings.Repeat("x", 4<<20) + `"}`)
+	for _, status := range []int{200, 400} {
+		remove := s.Inject(controltest.Fault{Status: status, Body: long})
+		_, err := c.Poll(t.Context())
+		malformed, ok := errors.AsType[*control.ResponseError](err)
+		if status == 200 && (!ok || !strings.Contains(malformed.Error(), "longer than 4194304 bytes")) {
+			t.Errorf("Poll() = %v", err)
+		}
+		if status == 400 && apiError(t, err).Code != "Http400Error" {
+			t.Errorf("Poll() = %v", err)
+		}
+		remove()
+	}
+}
+
 // TestErrorTexts: an error says what was done, to whom, and what came of it.
 func TestErrorTexts(t *testing.T) {
 	base := errors.New("cause")

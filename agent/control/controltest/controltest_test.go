@@ -162,7 +162,7 @@ func TestSignatures(t *testing.T) {
 				t.Fatalf("%d %s: %v", w.Code, w.Body, err)
 			}
 			code := body.Type[strings.LastIndex(body.Type, "#")+1:]
-			if code != tc.want || !strings.Contains(body.Message, tc.text) || (w.Code == 200) != (tc.want == "") {
+			if code != tc.want || !strings.Contains(body.Message, tc.text) || (w.Code == http.StatusOK) != (tc.want == "") {
 				t.Errorf("%d %s, want %s %q", w.Code, w.Body, tc.want, tc.text)
 			}
 			if calls := s.Calls(); len(calls) != 1 || calls[0].Code != tc.want || calls[0].Status != w.Code {
@@ -303,8 +303,8 @@ func TestPollWaits(t *testing.T) {
 			t.Errorf("%q after %v", got, time.Since(began))
 		}
 		began = time.Now()
-		var id string
-		time.AfterFunc(20*time.Second, func() { id = s.Enqueue(controltest.Command{HostID: host, Name: "Install"}) })
+		const id = "the-command"
+		time.AfterFunc(20*time.Second, func() { s.Enqueue(controltest.Command{ID: id, HostID: host, Name: "Install"}) })
 		time.AfterFunc(10*time.Second, func() { s.Enqueue(controltest.Command{HostID: "other", Name: "Install"}) })
 		if got := poll(t, c); got != id || time.Since(began) != 20*time.Second {
 			t.Errorf("%q after %v", got, time.Since(began))
@@ -419,16 +419,16 @@ func TestFaults(t *testing.T) {
 		data, err := io.ReadAll(resp.Body)
 		return string(data), err
 	}
-	if resp := signed(); resp == nil || resp.StatusCode != 200 {
+	if resp := signed(); resp == nil || resp.StatusCode != http.StatusOK {
 		t.Fatalf("without a fault: %+v", resp)
 	}
 	remove := s.Inject(controltest.Fault{Operation: "GetDeploymentSpecification", Status: 500})
-	if resp := signed(); resp.StatusCode != 200 {
+	if resp := signed(); resp.StatusCode != http.StatusOK {
 		t.Error("a fault of another operation")
 	}
 	remove()
 	remove = s.Inject(controltest.Fault{Host: "other", Status: 500})
-	if resp := signed(); resp.StatusCode != 200 {
+	if resp := signed(); resp.StatusCode != http.StatusOK {
 		t.Error("a fault of another host")
 	}
 	remove()
@@ -443,7 +443,7 @@ func TestFaults(t *testing.T) {
 	remove()
 	remove = s.Inject(controltest.Throttled("", 0))
 	resp := signed()
-	if body, _ := read(resp); resp.StatusCode != 400 || !strings.Contains(body, `#ThrottlingException"`) {
+	if body, _ := read(resp); resp.StatusCode != http.StatusBadRequest || !strings.Contains(body, `#ThrottlingException"`) {
 		t.Errorf("throttled: %d %s", resp.StatusCode, body)
 	}
 	remove()
@@ -476,17 +476,17 @@ func TestFaults(t *testing.T) {
 	remove()
 	remove = s.Inject(controltest.Fault{Delay: 50 * time.Millisecond})
 	began := time.Now()
-	if resp := signed(); resp.StatusCode != 200 || time.Since(began) < 50*time.Millisecond {
+	if resp := signed(); resp.StatusCode != http.StatusOK || time.Since(began) < 50*time.Millisecond {
 		t.Errorf("delayed: %d after %v", resp.StatusCode, time.Since(began))
 	}
 	remove()
 	remove = s.Inject(controltest.Fault{Status: 429, RetryAfter: 3 * time.Second, Body: []byte("<html>")})
 	resp = signed()
-	if body, _ := read(resp); resp.StatusCode != 429 || resp.Header.Get("Retry-After") != "3" || body != "<html>" {
+	if body, _ := read(resp); resp.StatusCode != http.StatusTooManyRequests || resp.Header.Get("Retry-After") != "3" || body != "<html>" {
 		t.Errorf("%d %v %s", resp.StatusCode, resp.Header, body)
 	}
 	remove()
-	if resp := signed(); resp.StatusCode != 200 {
+	if resp := signed(); resp.StatusCode != http.StatusOK {
 		t.Errorf("all removed: %d", resp.StatusCode)
 	}
 }

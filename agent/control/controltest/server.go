@@ -5,6 +5,7 @@
 package controltest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -81,7 +82,7 @@ func New(o Options) (*Server, error) {
 
 // Start serves on a free port of the loopback interface until Close, and returns the URL.
 func (s *Server) Start() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", fmt.Errorf("controltest: %w", err)
 	}
