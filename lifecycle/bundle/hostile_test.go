@@ -87,24 +87,20 @@ func (b *bench) outside(tb testing.TB) map[string]string {
 func treeOf(tb testing.TB, dir string) map[string]string {
 	tb.Helper()
 	out := map[string]string{}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer root.Close()
-	err = fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || name == "." {
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || path == dir {
 			return err
 		}
+		name := strings.TrimPrefix(path, dir+"/")
 		switch d.Type() {
 		case fs.ModeDir:
 			out[name+"/"] = ""
 		case fs.ModeSymlink:
-			target, err := root.Readlink(name)
+			target, err := os.Readlink(path)
 			out[name] = "-> " + target
 			return err
 		case 0:
-			data, err := root.ReadFile(name)
+			data, err := os.ReadFile(path)
 			out[name] = string(data)
 			return err
 		default:
