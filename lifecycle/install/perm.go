@@ -234,7 +234,7 @@ func (s *selector) choose(e *appspec.Permission, at string) []int32 {
 	}
 	if e.Applies("directory") {
 		for _, i := range s.dirs {
-			if rel, ok := strings.CutPrefix(m.plan.dirs[^i].shown, below(object)); ok && rel != "" && matches(e, rel) {
+			if rel, ok := strings.CutPrefix(m.plan.dirs[^i].shown, below(object)); ok && rel != "" && e.Selects(rel) {
 				selected = append(selected, i)
 			}
 		}
@@ -244,18 +244,13 @@ func (s *selector) choose(e *appspec.Permission, at string) []int32 {
 
 func below(dir string) string { return strings.TrimSuffix(dir, "/") + "/" }
 
-// matches reports whether an entry selects a name relative to its object (I-43, I-46).
-func matches(e *appspec.Permission, rel string) bool {
-	return appspec.MatchPattern(e.Pattern, rel) && !slices.ContainsFunc(e.Except, func(not string) bool { return appspec.MatchPattern(not, rel) })
-}
-
 // chooseFiles gives the files below a directory that an entry selects (I-45). Only ** reaches further than its direct children.
 func (s *selector) chooseFiles(e *appspec.Permission, object, at string) (selected []int32) {
 	p := s.m.plan
 	hasDefault := slices.ContainsFunc(e.ACLs, func(a appspec.ACLEntry) bool { return a.IsDefault })
 	take := func(d dirID, prefix string) {
 		for _, i := range s.files(d) {
-			if !matches(e, prefix+p.files[i].name) {
+			if !e.Selects(prefix+p.files[i].name) {
 				continue
 			}
 			if hasDefault { // I-48

@@ -44,7 +44,7 @@ func TestPermissionSelection(t *testing.T) {
 		{"I-43 case counts", "app", "readme", nil, both, "", true},
 		{"I-43 whole name", "app", "lib", nil, both, "lib", false},
 		{"I-46 except takes direct children only", "app", "**", []string{"*.php", "lib"}, both, "README,lib/c.php,lib/deep/d.php,libx/e.php,lib/deep,libx", false},
-		{"I-46 except ** takes all", "app", "**", []string{"**"}, both, "", true},
+		{"I-46 even except ** takes direct children only", "app", "**", []string{"**"}, both, "lib/c.php,lib/deep/d.php,libx/e.php,lib/deep", false},
 		{"I-45 below a sub-directory", "app/lib", "**", nil, both, "lib/c.php,lib/deep/d.php,lib/deep", false},
 		{"I-45 the parent names the directory", ".", "app", nil, []string{"directory"}, ".", false},
 		{"I-44 object is a file", "app/lib/c.php", "**", nil, []string{"file"}, "lib/c.php", false},
