@@ -45,7 +45,7 @@ FUZZTIME ?= 20s
 fuzz: go-toolchain ## every fuzz target for FUZZTIME (20s)
 	@for pkg in $$(go list ./...); do \
 	  for t in $$(go test -list '^Fuzz' $$pkg 2>/dev/null | grep '^Fuzz'); do \
-	    echo "== $$pkg $$t"; go test $$pkg -run '^$$' -fuzz "^$$t$$" -fuzztime $(FUZZTIME) || exit 1; \
+	    echo "== $$pkg $$t"; go test $$pkg -run '^$$' -fuzz "^$$t$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x || exit 1; \
 	  done; done
 
 .PHONY: lint

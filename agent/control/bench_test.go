@@ -33,3 +33,25 @@ func BenchmarkPoll(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkEnvelopeOpen verifies a message as the service signs it.
+func BenchmarkEnvelopeOpen(b *testing.B) {
+	s, err := controltest.New(controltest.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	g, err := s.RSASigner()
+	if err != nil {
+		b.Fatal(err)
+	}
+	e, err := g.Sign(content)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := e.Open(nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

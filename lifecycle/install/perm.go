@@ -250,7 +250,7 @@ func (s *selector) chooseFiles(e *appspec.Permission, object, at string) (select
 	hasDefault := slices.ContainsFunc(e.ACLs, func(a appspec.ACLEntry) bool { return a.IsDefault })
 	take := func(d dirID, prefix string) {
 		for _, i := range s.files(d) {
-			if !e.Selects(prefix+p.files[i].name) {
+			if !e.Selects(prefix + p.files[i].name) {
 				continue
 			}
 			if hasDefault { // I-48

@@ -107,6 +107,9 @@ func (d *daemon) stopping() {
 	}
 }
 
+// errStopped says that the program was told to stop before it knew who this host is.
+var errStopped = errors.New("stopped")
+
 // lastMoments is what the end of the program takes beyond stop_timeout, with much air.
 const lastMoments = 10 * time.Second
 
@@ -116,10 +119,10 @@ func (d *daemon) watchdog(ctx context.Context) {
 	}
 }
 
-// connect finds out who this host is, however long that takes, and makes the agent. No agent and no error: the stop came first.
+// connect finds out who this host is, however long that takes, and makes the agent. errStopped: the stop came first.
 func (d *daemon) connect(ctx context.Context, engine *lifecycle.Engine, publish func(agent.Status)) (*agent.Agent, error) {
 	who, err := d.identify(ctx)
-	if who == nil || err != nil {
+	if err != nil {
 		return nil, err
 	}
 	endpoint, err := identity.CommandEndpoint(identity.EndpointOptions{
@@ -167,7 +170,7 @@ func (d *daemon) identify(ctx context.Context) (*identity.Identity, error) {
 			return who, nil
 		}
 		if ctx.Err() != nil {
-			return nil, nil
+			return nil, errStopped
 		}
 		var unknown *identity.UnknownError
 		if !errors.As(err, &unknown) {
@@ -180,7 +183,7 @@ func (d *daemon) identify(ctx context.Context) (*identity.Identity, error) {
 		select {
 		case <-time.After(delay):
 		case <-ctx.Done():
-			return nil, nil
+			return nil, errStopped
 		}
 	}
 }
