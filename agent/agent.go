@@ -349,5 +349,6 @@ func terminal(err error) bool {
 		return api.Terminal()
 	}
 	var spec *control.SpecError
-	return errors.As(err, &spec)
+	var answer *control.ResponseError
+	return errors.As(err, &spec) || errors.As(err, &answer)
 }

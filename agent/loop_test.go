@@ -120,7 +120,7 @@ func TestUnknownAuthority(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() { defer close(ended); a.poll(ctx) }()
-	eventually(t, "the link is down", func() bool { return a.Status().Link == Unreachable })
+	eventually(t, "the link is down", func() bool { return a.Status().Link == Untrusted })
 	cancel()
 	<-ended
 	var lines int

@@ -18,7 +18,9 @@ type Link string
 const (
 	Connecting  Link = "connecting"  // no answer yet
 	Online      Link = "online"      // the last poll was answered
-	Unreachable Link = "unreachable" // no connection, no name, no TLS, or a fault of the service
+	Unreachable Link = "unreachable" // no connection, no name, or a fault of the service
+	Untrusted   Link = "untrusted"   // the certificate of the service, or of what is in between, is not accepted
+	Unsigned    Link = "unsigned"    // there are no credentials to sign calls with
 	Denied      Link = "denied"      // the service does not let this host in: polls become rare (hibernation)
 	Throttled   Link = "throttled"   // the service asks for fewer calls
 	Skewed      Link = "skewed"      // the clock of this host is wrong
@@ -124,6 +126,13 @@ func classify(err error) Link {
 			return Denied
 		}
 	}
+	var transport *control.TransportError
+	switch {
+	case errors.As(err, &transport) && transport.Certificate:
+		return Untrusted
+	case errors.Is(err, control.ErrCredentials):
+		return Unsigned
+	}
 	return Unreachable
 }
 
@@ -132,6 +141,10 @@ func advice(link Link) string {
 	switch link {
 	case Denied:
 		return "check the instance profile (or the on-premises identity) and that the host is registered; polls become rare until it is let in"
+	case Untrusted:
+		return "if a proxy or an endpoint of your own is in between, name its authority in AWS_CA_BUNDLE; otherwise check the clock and the route"
+	case Unsigned:
+		return "attach an instance profile, or mend the on-premises file; polls go on meanwhile"
 	case Throttled:
 		return "the service asks for fewer calls; nothing to do unless it lasts"
 	case Skewed:

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"testing"
 	"testing/synctest"
@@ -58,6 +59,8 @@ func TestPollBackoff(t *testing.T) {
 		{"service fault", apiError("ServerException", http.StatusInternalServerError), Unreachable, time.Second, time.Minute},
 		{"throttled", apiError("ThrottlingException", http.StatusBadRequest), Throttled, 2 * time.Second, 90 * time.Second},
 		{"denied", apiError("AccessDeniedException", http.StatusBadRequest), Denied, 15 * time.Second, 10 * time.Minute},
+		{"no credentials", fmt.Errorf("sign: %w", control.ErrCredentials), Unsigned, time.Second, time.Minute},
+		{"certificate", &control.TransportError{Certificate: true, Err: errors.New("x509")}, Untrusted, time.Second, time.Minute},
 		{"clock", apiError("RequestTimeTooSkewed", http.StatusForbidden), Skewed, 5 * time.Second, 5 * time.Minute},
 	}
 	for _, tt := range tests {

@@ -87,12 +87,12 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	go d.watchdog(ctx)
 	a, err := d.connect(ctx, engine, publish)
-	if err != nil {
-		return err
-	}
-	if a == nil {
+	if errors.Is(err, errStopped) {
 		d.log.Info("stopped")
 		return nil
+	}
+	if err != nil {
+		return err
 	}
 	context.AfterFunc(ctx, d.stopping)
 	a.Run(ctx)
