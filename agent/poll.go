@@ -30,10 +30,14 @@ const (
 // pollBound is the longest that one poll may take: connect and read time-out of the client with its retries, and some air.
 const pollBound = 8 * time.Minute
 
-// poll asks for commands until ctx ends: at once after one that brought a command and after every command that ended, after Wait
-// otherwise, and ever more seldom while the service does not answer.
+// eager is the first pause after a command ended: the service needs a moment to make the next one ready. It doubles up to Wait.
+const eager = 5 * time.Millisecond
+
+// poll asks for commands until ctx ends: at once after one that brought a command, at once and then in quick succession after every
+// command that ended, after Wait otherwise, and ever more seldom while the service does not answer.
 func (a *Agent) poll(ctx context.Context) {
 	var failures int
+	var quick time.Duration // the next pause while another command is likely; 0: it is not
 	for ctx.Err() == nil {
 		if !a.freeSlot(ctx) {
 			return
@@ -62,8 +66,15 @@ func (a *Agent) poll(ctx context.Context) {
 			}
 			// A service that held the poll has made the pause already.
 			pause = jitter(max(0, a.pace.Load().Wait-time.Since(began)))
+			if quick > 0 && quick < pause {
+				pause, quick = quick, 2*quick
+			} else {
+				quick = 0
+			}
 		}
-		a.pause(ctx, pause, err != nil)
+		if a.pause(ctx, pause, err != nil) {
+			quick = eager
+		}
 	}
 }
 
@@ -94,10 +105,11 @@ func (a *Agent) busy() (n int) {
 	return n
 }
 
-// pause waits before the next poll; a command that ended cuts it short, unless the service is not to be reached anyway.
-func (a *Agent) pause(ctx context.Context, d time.Duration, failing bool) {
+// pause waits before the next poll. A command that ended cuts it short, unless the service is not to be reached anyway; pause reports
+// whether one did.
+func (a *Agent) pause(ctx context.Context, d time.Duration, failing bool) (ended bool) {
 	if d <= 0 {
-		return
+		return false
 	}
 	a.beat(d + time.Minute)
 	wake := a.wake
@@ -108,8 +120,11 @@ func (a *Agent) pause(ctx context.Context, d time.Duration, failing bool) {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+		return false
 	case <-wake:
+		return true
 	case <-ctx.Done():
+		return false
 	}
 }
 

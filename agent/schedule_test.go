@@ -123,6 +123,31 @@ func TestPollPace(t *testing.T) {
 	})
 }
 
+// After a command ended the next polls follow quickly, and then as ever: the service may need a moment for the next command.
+func TestPollIsEagerAfterACommand(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeCommands{poll: func(int) (*control.HostCommand, error) { return nil, nil }}
+		a, _ := watched(f)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		time.AfterFunc(10*time.Second+500*time.Millisecond, a.ended)
+		began := time.Now()
+		a.poll(ctx)
+		var within int
+		for _, at := range f.polls {
+			if d := at.Sub(began) - 10*time.Second - 500*time.Millisecond; d >= 0 && d < time.Second {
+				within++
+			}
+		}
+		if within < 7 || within > 12 {
+			t.Errorf("%d polls in the second after a command ended, want about 8", within)
+		}
+		if n := len(f.polls); n > 45 {
+			t.Errorf("%d polls in 20 seconds", n)
+		}
+	})
+}
+
 // A poll loop that is stuck is not alive; one that waits long on purpose is.
 func TestAlive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
