@@ -75,6 +75,34 @@ func TestCommandAtTheStop(t *testing.T) {
 	}
 }
 
+// A download in hand is finished at the stop, and reported before the agent leaves.
+func TestStopDuringDownload(t *testing.T) {
+	r := newRig(t)
+	r.shelf.put("k", map[string]string{"appspec.yml": r.appspec(), "content/f": ""})
+	began, hold := make(chan struct{}), make(chan struct{})
+	r.shelf.gate = func() { close(began); <-hold }
+	r.start()
+	id := r.send("DownloadBundle", r.spec("d-1", "k"))
+	<-began
+	stopped := make(chan struct{})
+	go func() { defer close(stopped); r.halt() }()
+	eventually(t, "no more polls", func() bool {
+		n := len(r.service.Calls())
+		<-time.After(100 * time.Millisecond)
+		return len(r.service.Calls()) == n
+	})
+	select {
+	case <-stopped:
+		t.Fatal("the agent left with a download in hand")
+	default:
+	}
+	close(hold)
+	<-stopped
+	if s, _ := r.service.State(id); len(s.Completions) != 1 || s.Completions[0].Status != control.Succeeded {
+		t.Errorf("reported %+v", s.Completions)
+	}
+}
+
 // P-44, X-16: an appspec that cannot be read is acknowledged as work to do, and then fails the event with its place. P-38: only
 // the stop ends the loop; many rounds do not.
 func TestBrokenAppSpecIsAcknowledged(t *testing.T) {

@@ -280,6 +280,21 @@ func TestListener(t *testing.T) {
 	}
 }
 
+// A port that is taken is told, and keeps no deployment from this host.
+func TestTakenPort(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	other := newApplication(t)
+	h.extra = []string{"SLIPWAY_LISTEN=" + other.Listener.Addr().String()}
+	h.start()
+	if c := h.do("ApplicationStop", h.spec("d-1", "k", "zip")); c.Status != control.Succeeded {
+		t.Errorf("completion %+v", c)
+	}
+	if !contains(h.output.String(), "port of the health listener is taken") {
+		t.Error("it is not told that the port is taken")
+	}
+}
+
 func get(t *testing.T, url string) int {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)

@@ -2,8 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"sync"
+	"syscall"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -53,33 +57,64 @@ func (d *daemon) watchApplication(c config.Health) error {
 	return nil
 }
 
-// serveHealth probes the application and opens the listener for health and metrics, unless it is off. stop ends both.
+// serveHealth probes the application and opens the listener for health and metrics, unless it is off. A port that is taken keeps no
+// deployment from this host: it is told, and tried again until it is free. stop ends both.
 func (d *daemon) serveHealth(ctx context.Context) (addr string, stop func(), err error) {
 	var l net.Listener
 	if d.cfg.Listen != "" {
-		if l, err = new(net.ListenConfig).Listen(ctx, "tcp", d.cfg.Listen); err != nil {
+		l, err = new(net.ListenConfig).Listen(ctx, "tcp", d.cfg.Listen)
+		switch {
+		case errors.Is(err, syscall.EADDRINUSE):
+			d.log.Error("the port of the health listener is taken: health is not answered until it is free (listen says where; off does without)", zap.Error(err))
+		case err != nil:
 			return "", nil, fmt.Errorf("open the health listener: %w (listen says where; \"off\" does without)", err)
+		default:
+			addr = l.Addr().String()
 		}
-		addr = l.Addr().String()
 	}
 	// Health is answered until the very end of an orderly stop, not until its begin.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	ended := make(chan struct{}, 2)
-	go func() {
+	var wg sync.WaitGroup
+	wg.Go(func() {
 		if err := d.health.Run(ctx); err != nil && ctx.Err() == nil {
 			d.log.Error("application probe", zap.Error(err))
 		}
-		ended <- struct{}{}
-	}()
-	go func() {
-		if l != nil {
-			if err := health.Serve(ctx, l, d.health.Handler()); err != nil {
-				d.log.Error("health listener", zap.Error(err))
-			}
+	})
+	wg.Go(func() {
+		if d.cfg.Listen == "" {
+			return
 		}
-		ended <- struct{}{}
-	}()
-	return addr, func() { cancel(); <-ended; <-ended }, nil
+		if l == nil {
+			l = d.awaitPort(ctx)
+		}
+		if l == nil {
+			return
+		}
+		if err := health.Serve(ctx, l, d.health.Handler()); err != nil {
+			d.log.Error("health listener", zap.Error(err))
+		}
+	})
+	return addr, func() { cancel(); wg.Wait() }, nil
+}
+
+// portPause is the time between two looks whether the port of the health listener has become free.
+const portPause = 5 * time.Second
+
+// awaitPort opens the health listener as soon as its port is free; nil: ctx ended first.
+func (d *daemon) awaitPort(ctx context.Context) net.Listener {
+	tick := time.NewTicker(portPause)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+		if l, err := new(net.ListenConfig).Listen(ctx, "tcp", d.cfg.Listen); err == nil {
+			d.log.Info("the health listener has its port", zap.String("health", l.Addr().String()))
+			return l
+		}
+	}
 }
 
 // observe counts what the engine did.
