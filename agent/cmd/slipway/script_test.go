@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,7 +14,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"slipway/agent"
 )
 
 // Every command line of the program, as people meet it: testdata/script/*.txtar. Scripts run the test binary under the name slipway.
@@ -106,4 +111,61 @@ func scriptTerminate(ts *testscript.TestScript, neg bool, args []string) {
 	pid, err := strconv.Atoi(strings.TrimSpace(ts.ReadFile(args[0])))
 	ts.Check(err)
 	ts.Check(syscall.Kill(pid, syscall.SIGTERM))
+}
+
+// docs/health.md lists every metric of ours, and nothing else; docs/operations.md every state of the link.
+func TestDocsNameWhatIsTold(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	h.put("k", zipped(map[string]string{"appspec.yml": h.appspec("AfterInstall=s.sh"), "content/f": "", "s.sh": "#!/bin/sh\n"}))
+	app := newApplication(t)
+	h.extra = []string{"SLIPWAY_HEALTH_PROBE_URL=" + app.URL}
+	h.start()
+	for _, event := range []string{"DownloadBundle", "AfterInstall"} {
+		h.do(event, h.spec("d-1", "k", "zip"))
+	}
+	told := map[string]bool{}
+	for line := range strings.Lines(fetch(t, h.listener()+"/metrics")) {
+		if name := regexp.MustCompile(`^slipway_[a-z_]+`).FindString(line); name != "" {
+			told[regexp.MustCompile(`_(bucket|sum|count)$`).ReplaceAllString(name, "")] = true
+		}
+	}
+	documented := map[string]bool{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `(slipway_[a-z_]+)").FindAllStringSubmatch(document(t, "health.md"), -1) {
+		documented[m[1]] = true
+	}
+	if diff := cmp.Diff(told, documented); diff != "" || len(told) == 0 {
+		t.Errorf("docs/health.md (-told +documented):\n%s", diff)
+	}
+	operations := document(t, "operations.md")
+	for _, link := range []agent.Link{
+		agent.Connecting, agent.Online, agent.Unreachable, agent.Untrusted, agent.Unsigned, agent.Denied, agent.Throttled, agent.Skewed, agent.Stopped,
+	} {
+		if !strings.Contains(operations, "| `"+string(link)+"` |") {
+			t.Errorf("docs/operations.md does not tell what the link %q means", link)
+		}
+	}
+}
+
+func document(t *testing.T, name string) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join("../../../docs", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+func fetch(t *testing.T, url string) string {
+	t.Helper()
+	resp, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
 }
