@@ -108,7 +108,9 @@ func TestUnpackLikeThePrograms(t *testing.T) {
 				t.Fatal(err)
 			}
 			argv := c.program(archiveFile(t, t.TempDir(), c.data).Name(), theirs)
-			if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
+			cmd := exec.Command(argv[0], argv[1:]...)
+			cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8") // unzip spells other names out
+			if out, err := cmd.CombinedOutput(); err != nil {
 				t.Fatalf("%v: %v: %s", argv, err, out)
 			}
 			ours, stats := unpackInto(t, c.data, c.format)
@@ -300,7 +302,7 @@ func TestUnpackFromOtherPrograms(t *testing.T) {
 				c.argv[i] = strings.ReplaceAll(c.argv[i], "OUT", out)
 			}
 			cmd := exec.Command(c.argv[0], c.argv[1:]...)
-			cmd.Dir = in
+			cmd.Dir, cmd.Env = in, append(os.Environ(), "LC_ALL=C.UTF-8")
 			if said, err := cmd.CombinedOutput(); err != nil {
 				t.Fatalf("%v: %v: %s", c.argv, err, said)
 			}

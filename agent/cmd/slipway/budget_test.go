@@ -25,12 +25,12 @@ import (
 const mib = 1 << 20
 
 // memory is a host whose files are all in memory, where the machine has a memory file system.
-func memoryHost(b *testing.B) *host {
+func memoryHost(b *testing.B, pollWait time.Duration) *host {
 	b.Helper()
 	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
 		b.Setenv("TMPDIR", "/dev/shm")
 	}
-	return newHost(b)
+	return newHostWith(b, pollWait)
 }
 
 func (h *host) firstPoll() time.Duration {
@@ -45,7 +45,7 @@ func (h *host) firstPoll() time.Duration {
 }
 
 func BenchmarkBudgetStart(b *testing.B) {
-	h := memoryHost(b)
+	h := memoryHost(b, 0)
 	var times, stops []time.Duration
 	for b.Loop() {
 		times = append(times, h.firstPoll())
@@ -55,8 +55,9 @@ func BenchmarkBudgetStart(b *testing.B) {
 	report1(b, "stop-ms", ms(median(stops)))
 }
 
+// The service holds polls for 30 s, as it did for the figure of the official agent.
 func BenchmarkBudgetIdle(b *testing.B) {
-	h := memoryHost(b)
+	h := memoryHost(b, 30*time.Second)
 	h.firstPoll()
 	time.Sleep(2 * time.Second)
 	before := h.cpu()
@@ -69,7 +70,7 @@ func BenchmarkBudgetIdle(b *testing.B) {
 
 // The whole deployment of seven events, ten files and trivial hooks, first dispatch to last completion.
 func BenchmarkBudgetDeployment(b *testing.B) {
-	h := memoryHost(b)
+	h := memoryHost(b, 0)
 	tree := map[string]string{"s.sh": "#!/bin/sh\nexit 0\n"}
 	var hooks []string
 	for _, e := range []string{"ApplicationStop", "BeforeInstall", "AfterInstall", "ApplicationStart", "ValidateService"} {
@@ -105,7 +106,7 @@ func BenchmarkBudgetDeployment(b *testing.B) {
 func BenchmarkBudgetFiles(b *testing.B) {
 	for _, size := range []int{50_000, 200_000} {
 		b.Run(strconv.Itoa(size), func(b *testing.B) {
-			h := memoryHost(b)
+			h := memoryHost(b, 0)
 			h.putTree("k", size)
 			h.firstPoll()
 			var first, again []float64
@@ -128,7 +129,7 @@ func BenchmarkBudgetFiles(b *testing.B) {
 }
 
 func BenchmarkBudgetBig(b *testing.B) {
-	h := memoryHost(b)
+	h := memoryHost(b, 0)
 	const size = 2000 * mib
 	name := filepath.Join(h.dir, "big.tar")
 	if err := writeBig(name, h.appspec(), size); err != nil {

@@ -73,10 +73,17 @@ func (s *syncBuffer) String() string {
 	return s.b.String()
 }
 
+// newHost makes a host whose command service answers polls at once.
 func newHost(t testing.TB) *host {
 	t.Helper()
+	return newHostWith(t, 0)
+}
+
+// newHostWith makes a host whose command service holds polls for so long.
+func newHostWith(t testing.TB, pollWait time.Duration) *host {
+	t.Helper()
 	h := &host{t: t, dir: t.TempDir()}
-	service, err := controltest.New(controltest.Options{Region: "us-east-1", Keys: map[string]string{"AKIDEXAMPLE": "secret"}})
+	service, err := controltest.New(controltest.Options{Region: "us-east-1", Keys: map[string]string{"AKIDEXAMPLE": "secret"}, PollWait: pollWait})
 	if err != nil {
 		t.Fatal(err)
 	}
