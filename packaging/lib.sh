@@ -34,7 +34,7 @@ need() {
 	say "installing ${pkgs[*]}"
 	if command -v apt-get >/dev/null; then
 		export DEBIAN_FRONTEND=noninteractive
-		apt-get -qq update >/dev/null && apt-get -qq install -y --no-install-recommends "${pkgs[@]}" >/dev/null
+		apt-get -qq update >/dev/null 2>&1 && apt-get -qq install -y --no-install-recommends "${pkgs[@]}" >/dev/null
 	else
 		dnf -q -y install "${pkgs[@]}" >/dev/null
 	fi || die "the packages ${pkgs[*]} cannot be installed"
