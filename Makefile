@@ -30,11 +30,11 @@ build-all: go-toolchain ## build static binaries for amd64 and arm64 into dist/
 
 .PHONY: demo
 demo: go-toolchain ## the main job on the embedded lab: three deployments of a real PHP site, driven by the aws client
-	packaging/demo/run
+	@packaging/demo/run
 
 .PHONY: test
 test: go-toolchain ## all tests: Go and the sample application's own
-	packaging/test/run
+	@packaging/test/run
 
 .PHONY: race
 race: go-toolchain ## the Go tests under the race detector
@@ -65,7 +65,7 @@ golden: go-toolchain ## rewrite the golden files from what the code prints now
 
 .PHONY: bench
 bench: build ## measure the budget of ARCHITECTURE.md and print it beside the bounds
-	packaging/bench/run
+	@packaging/bench/run
 
 .PHONY: size
 size: build ## fail when the stripped binary is larger than the budget

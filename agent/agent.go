@@ -59,7 +59,8 @@ type Agent struct {
 	wg   sync.WaitGroup
 
 	mu       sync.Mutex
-	inHand   map[string]InHand // by command identifier
+	inHand   map[string]InHand    // by command identifier
+	settled  map[string]time.Time // when the service took the completion of a command
 	link     Link
 	linkText string
 	since    time.Time // of link
@@ -89,7 +90,7 @@ func New(o Options) *Agent {
 	}
 	a := &Agent{
 		opts: o, log: o.Log, wake: make(chan struct{}, 1),
-		inHand: map[string]InHand{}, link: Connecting, since: time.Now(), started: time.Now(),
+		inHand: map[string]InHand{}, settled: map[string]time.Time{}, link: Connecting, since: time.Now(), started: time.Now(),
 	}
 	a.SetPace(o.Pace)
 	return a
@@ -183,8 +184,15 @@ func (a *Agent) note(command string, f func(*InHand)) {
 	a.mu.Unlock()
 }
 
-// take begins to carry out a command that a poll brought. It says whether the command is news.
-func (a *Agent) take(ctx context.Context, cmd *control.HostCommand) bool {
+// take begins to carry out a command that a poll brought. It says whether the command is news. One that was settled after the poll had
+// been asked is none: the service answered before it had the completion.
+func (a *Agent) take(ctx context.Context, cmd *control.HostCommand, asked time.Time) bool {
+	a.mu.Lock()
+	settled, ok := a.settled[cmd.ID]
+	a.mu.Unlock()
+	if ok && !settled.Before(asked) {
+		return false
+	}
 	ev := lifecycle.Event(cmd.Name)
 	return a.spawn(cmd.ID, ev, "", func() {
 		t, err := a.opts.Engine.Ticket(cmd.ID)
@@ -264,7 +272,7 @@ func (a *Agent) carry(ctx context.Context, t *lifecycle.Ticket) {
 		return
 	}
 	if a.report(ctx, t.Command, t.Ended, *t.Result) {
-		a.settled(t.Close(), log)
+		a.recorded(t.Close(), log)
 		a.mu.Lock()
 		a.last = &Done{Event: t.Event, Deployment: t.Deployment().ID, Code: t.Result.Code, Message: t.Result.Message, At: t.Ended}
 		a.mu.Unlock()
@@ -290,19 +298,19 @@ func (a *Agent) acknowledge(ctx context.Context, t *lifecycle.Ticket, log *zap.L
 	case err != nil:
 		err = fmt.Errorf("acknowledge the command: %w", err)
 		log.Error("command not acknowledged", zap.Error(err))
-		a.settled(t.Finish(lifecycle.FailedBeforeRun(err)), log)
+		a.recorded(t.Finish(lifecycle.FailedBeforeRun(err)), log)
 	case status == control.Succeeded:
 		log.Info("the service needs the command no more")
-		a.settled(t.Drop(), log)
+		a.recorded(t.Drop(), log)
 		return false
 	case status == control.Failed && noop:
-		a.settled(t.Finish(lifecycle.CompletedNoop()), log)
+		a.recorded(t.Finish(lifecycle.CompletedNoop()), log)
 	case status == control.Failed:
 		log.Warn("the service gave the command up before it began: it is not carried out")
-		a.settled(t.Drop(), log)
+		a.recorded(t.Drop(), log)
 		return false
 	default:
-		a.settled(t.Begin(), log)
+		a.recorded(t.Begin(), log)
 	}
 	return true
 }
@@ -330,13 +338,13 @@ func (a *Agent) execute(ctx context.Context, t *lifecycle.Ticket, log *zap.Logge
 	default:
 		log.Info("event succeeded", took, zap.String("summary", r.Log))
 	}
-	a.settled(t.Finish(r), log)
+	a.recorded(t.Finish(r), log)
 	return true
 }
 
-// settled logs that a ticket could not be written. The command goes on: the service still gets its answer, only a crash in this very
+// recorded logs that a ticket could not be written. The command goes on: the service still gets its answer, only a crash in this very
 // moment would be answered twice or as a failure.
-func (a *Agent) settled(err error, log *zap.Logger) {
+func (a *Agent) recorded(err error, log *zap.Logger) {
 	if err != nil {
 		log.Error("the state of the command could not be recorded", zap.Error(err))
 	}

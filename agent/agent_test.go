@@ -138,6 +138,7 @@ func TestAcknowledgement(t *testing.T) {
 					t.Errorf("completion %+v, want message %q", c, tt.complete)
 				}
 			} else {
+				eventually(t, "the acknowledgement", func() bool { s, _ := r.service.State(id); return s.Acks == 1 })
 				// A later command shows that the agent is done with this one.
 				if c := r.do("ApplicationStart", r.spec("d-1", "k")); c.Status != control.Succeeded {
 					t.Fatalf("the next command = %+v", c)

@@ -103,6 +103,17 @@ func TestStopDuringDownload(t *testing.T) {
 	}
 }
 
+// A poll that was asked before the service had a completion may bring its command once more: that is no news.
+func TestLateDelivery(t *testing.T) {
+	a, _ := watched(&fakeCommands{})
+	cmd := &control.HostCommand{ID: "c", HostID: hostID, ExecutionID: "x", Name: "Install"}
+	asked := time.Now()
+	a.settle(cmd.ID)
+	if a.take(t.Context(), cmd, asked) {
+		t.Error("a command was taken again that was settled after the poll had been asked")
+	}
+}
+
 // P-44, X-16: an appspec that cannot be read is acknowledged as work to do, and then fails the event with its place. P-38: only
 // the stop ends the loop; many rounds do not.
 func TestBrokenAppSpecIsAcknowledged(t *testing.T) {

@@ -61,7 +61,7 @@ func (a *Agent) poll(ctx context.Context) {
 		default:
 			failures = 0
 			a.polled()
-			if cmd != nil && a.take(ctx, cmd) {
+			if cmd != nil && a.take(ctx, cmd, began) {
 				continue
 			}
 			// A service that held the poll has made the pause already.

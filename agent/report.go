@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	"go.uber.org/zap"
@@ -38,6 +39,7 @@ func (a *Agent) report(ctx context.Context, command string, ended time.Time, r l
 		log := a.log.With(zap.String("command", command), zap.String("status", string(status)), zap.Int("tries", tries))
 		switch {
 		case err == nil:
+			a.settle(command)
 			if tries > 1 {
 				log.Info("completion accepted at last", zap.Duration("took", time.Since(began)))
 			}
@@ -63,6 +65,15 @@ func (a *Agent) report(ctx context.Context, command string, ended time.Time, r l
 		}
 		delay = min(delay*2, max(completeMost, delay))
 	}
+}
+
+// settle notes that the service has the completion of a command, and forgets those that no poll on its way can bring any more.
+func (a *Agent) settle(command string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := time.Now()
+	maps.DeleteFunc(a.settled, func(_ string, at time.Time) bool { return now.Sub(at) > pollBound })
+	a.settled[command] = now
 }
 
 // complete is one attempt. It may outlive ctx by lastWord, so that an orderly stop does not cut off an answer on its way.

@@ -59,7 +59,7 @@ func (e *Engine) fetch(ctx context.Context, d *Deployment) (object bundle.Object
 	}
 	defer file.Close()
 	if object, err = e.opts.Fetcher.Fetch(ctx, d.Revision, file); err != nil {
-		return object, stats, fmt.Errorf("download %s: %w", d.Revision, err)
+		return object, stats, err // it says what was downloaded from where
 	}
 	if stats, err = e.unpack(ctx, d, file, archive); err != nil {
 		return object, stats, fmt.Errorf("unpack %s: %w", d.Revision, err)

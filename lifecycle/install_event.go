@@ -60,8 +60,8 @@ func (e *Engine) transact(ctx context.Context, d *Deployment) (summary string, e
 	if err != nil {
 		return "", err
 	}
-	for _, w := range done.Warnings {
-		e.log.Warn("installed, but: "+w, zap.String("deployment", d.ID))
+	if left := done.Warnings[min(len(plan.Warnings()), len(done.Warnings)):]; len(left) > 0 { // the plan has told its own
+		e.log.Warn("installed, but something could not be tidied up", zap.String("deployment", d.ID), zap.Strings("what", left))
 	}
 	return strings.Join(append([]string{plan.Summary()}, done.Warnings...), "; "), nil
 }

@@ -14,7 +14,7 @@ need() {
 		command -v "$cmd" >/dev/null 2>&1 || missing+=("$spec")
 	done
 	((${#missing[@]})) || return 0
-	local pkgs=()
+	local pkgs=() said=
 	if command -v apt-get >/dev/null; then
 		for spec in "${missing[@]}"; do
 			IFS== read -r cmd deb rpm <<<"$spec"
@@ -34,8 +34,8 @@ need() {
 	say "installing ${pkgs[*]}"
 	if command -v apt-get >/dev/null; then
 		export DEBIAN_FRONTEND=noninteractive
-		apt-get -qq update >/dev/null 2>&1 && apt-get -qq install -y --no-install-recommends "${pkgs[@]}" >/dev/null
+		apt-get -qq update >/dev/null 2>&1 && said=$(apt-get -qq install -y --no-install-recommends "${pkgs[@]}" 2>&1 >/dev/null)
 	else
 		dnf -q -y install "${pkgs[@]}" >/dev/null
-	fi || die "the packages ${pkgs[*]} cannot be installed"
+	fi || die "the packages ${pkgs[*]} cannot be installed: ${said:-see above}"
 }

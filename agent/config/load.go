@@ -228,11 +228,14 @@ func (l *loader) environment(o LoadOptions) {
 		known = append(known, k.env())
 	}
 	for _, name := range slices.Sorted(maps.Keys(values)) {
-		if best := nearest(name, known); best != "" && !slices.Contains(otherVariables, name) {
+		if best := nearest(name, known); best != "" && !slices.Contains(otherVariables, name) && !strings.HasPrefix(name, labPrefix) {
 			l.warn(Problem{Source: "environment " + name, Message: "unknown variable is ignored", Suggestion: "did you mean " + best + "?"})
 		}
 	}
 }
+
+// labPrefix begins the variables by which the offline lab tells where it is.
+const labPrefix = envPrefix + "LAB_"
 
 // otherVariables look like a key's and are not: the agent gives them to its hooks, or its commands read them.
 var otherVariables = []string{"SLIPWAY_CONFIG", "SLIPWAY_DEADLINE", "SLIPWAY_VERSION"}

@@ -223,6 +223,10 @@ func (c *Client) learnClock(e *APIError, signed time.Time, date string) {
 	e.Skew = skew
 	offset := time.Until(now)
 	c.offset.Store(int64(offset))
+	if offset.Abs() < 2*time.Second {
+		c.log.Info("the clock of this host agrees with the service's again")
+		return
+	}
 	c.log.Warn("calls are signed by the clock of the service, because this host's differs", zap.Duration("by", offset.Round(time.Second)))
 }
 

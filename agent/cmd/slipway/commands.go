@@ -109,7 +109,7 @@ func (p *program) command() *cobra.Command {
 		SilenceUsage: true, SilenceErrors: true, Version: buildVersion(), Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.PersistentFlags().StringVar(&p.configFile, "config", "", "configuration `file`, the official agent's or slipway.yml (default: where those two live)")
+	root.PersistentFlags().StringVar(&p.configFile, "config", "", "configuration `file`, either form (default /etc/codedeploy-agent/conf/codedeployagent.yml, then /etc/slipway/slipway.yml)")
 	root.PersistentFlags().StringVar(&p.configFile, "config-file", "", "the same, as the official agents spell it")
 	root.PersistentFlags().StringVar(&p.configFile, "config_file", "", "the same, as the official agents spell it")
 	for _, alias := range []string{"config-file", "config_file"} {

@@ -121,7 +121,7 @@ func (d *daemon) watchdog(ctx context.Context) {
 
 // connect finds out who this host is, however long that takes, and makes the agent. errStopped: the stop came first.
 func (d *daemon) connect(ctx context.Context, engine *lifecycle.Engine, publish func(agent.Status)) (*agent.Agent, error) {
-	who, err := d.identify(ctx)
+	who, err := d.identify(ctx, publish)
 	if err != nil {
 		return nil, err
 	}
@@ -158,8 +158,9 @@ func (d *daemon) connect(ctx context.Context, engine *lifecycle.Engine, publish 
 }
 
 // identify tries until it is known who this host is. Each new reason is told once, with what to do (no crash loop).
-func (d *daemon) identify(ctx context.Context) (*identity.Identity, error) {
+func (d *daemon) identify(ctx context.Context, publish func(agent.Status)) (*identity.Identity, error) {
 	var told string
+	began := time.Now()
 	for delay := time.Second; ; delay = min(2*delay, time.Minute) {
 		who, err := identity.Resolve(ctx, identity.Options{
 			OnPremisesFile: d.cfg.OnPremisesConfigFile, HostID: d.p.getenv("AWS_HOST_IDENTIFIER"), Region: d.p.getenv("AWS_REGION"),
@@ -179,6 +180,7 @@ func (d *daemon) identify(ctx context.Context) (*identity.Identity, error) {
 		if err.Error() != told {
 			told = err.Error()
 			d.log.Error("it is not known who this host is: tried again until it is", zap.Error(err))
+			publish(agent.Status{Started: began, Since: began, Link: agent.Connecting, LinkText: told, InHand: []agent.InHand{}})
 		}
 		select {
 		case <-time.After(delay):
@@ -211,6 +213,19 @@ func pace(c *config.Config) agent.Pace {
 	return agent.Pace{Wait: c.WaitBetweenRuns, Min: c.Poll.BackoffMin, Max: c.Poll.BackoffMax, Denied: c.Poll.DeniedPause}
 }
 
+// problems are the mistakes of a configuration, one line each.
+func problems(err error) []string {
+	var invalid *config.InvalidError
+	if !errors.As(err, &invalid) {
+		return []string{err.Error()}
+	}
+	lines := make([]string, len(invalid.Problems))
+	for i, p := range invalid.Problems {
+		lines[i] = p.String()
+	}
+	return lines
+}
+
 // watchConfig takes over what may change while the daemon runs. A file that is wrong keeps the old values.
 func (d *daemon) watchConfig(ctx context.Context, engine *lifecycle.Engine) {
 	changes, err := config.Watch(ctx, d.p.loadOptions(), d.log.Named("config"))
@@ -220,7 +235,7 @@ func (d *daemon) watchConfig(ctx context.Context, engine *lifecycle.Engine) {
 	}
 	for cfg, err := range changes {
 		if err != nil {
-			d.log.Error("the configuration on disk is wrong: the old values stay", zap.Error(err))
+			d.log.Error("the configuration on disk is wrong: the old values stay", zap.Strings("problems", problems(err)))
 			continue
 		}
 		if restart := cfg.RestartNeeded(d.cfg); len(restart) > 0 {

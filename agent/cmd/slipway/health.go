@@ -18,7 +18,7 @@ import (
 
 // newHealth makes the registry: the daemon's own two questions, and the balancer's about the application.
 func (d *daemon) newHealth() (*health.Registry, error) {
-	r, err := health.New(health.Options{Path: d.cfg.Health.Path, Version: buildVersion(), Log: d.log.Named("health")})
+	r, err := health.New(health.Options{Path: d.cfg.Health.Path, Version: buildVersion(), Log: d.log})
 	if err != nil {
 		return nil, err
 	}
@@ -35,10 +35,11 @@ func (d *daemon) newHealth() (*health.Registry, error) {
 			return health.Result{Severity: health.Fail, Text: "the identity of this host is not known yet"}
 		}
 		ready, text := a.Ready()
+		result := health.Result{Text: text, Since: a.Status().Since}
 		if !ready {
-			return health.Result{Severity: health.Fail, Text: text}
+			result.Severity = health.Fail
 		}
-		return health.Result{Text: text}
+		return result
 	})
 	return r, d.watchApplication(d.cfg.Health)
 }
