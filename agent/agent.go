@@ -36,6 +36,7 @@ type Options struct {
 	Trust         *control.Trust // whose signature a specification needs
 	HostID        string         // the agent's own host identifier (P-70)
 	MaxConcurrent int            // commands carried out side by side; 4 when zero
+	PollBound     time.Duration  // the longest that one poll may take, with the client's own retries; 8 min when zero
 	Pace          Pace
 	Changed       func(Status) // is told of every change of state, and now and then that polls go on; nil: nobody
 	Polled        func(error)  // is told of every poll; nil: nobody
@@ -56,19 +57,23 @@ type Agent struct {
 	opts Options
 	log  *zap.Logger
 	wake chan struct{} // a command ended: poll now
+	free chan struct{} // a command ended that is no reason to poll now
 	wg   sync.WaitGroup
 
 	mu       sync.Mutex
 	inHand   map[string]InHand    // by command identifier
 	settled  map[string]time.Time // when the service took the completion of a command
+	seen     map[string]bool      // commands that a poll brought: one that comes again is no news
 	link     Link
 	linkText string
 	since    time.Time // of link
 	lastPoll time.Time // last answer of the service to a poll
 	told     time.Time // last call of Changed
 	last     *Done
+	telling  sync.Mutex // keeps the states that Changed is told in order
 
-	// expect is when, at the latest, the poll loop shows itself again (Unix nanoseconds): the measure of Alive.
+	// expect is when, at the latest, the poll loop shows itself again: the measure of Alive. It counts from started, by the clock
+	// that nobody sets.
 	expect  atomic.Int64
 	pace    atomic.Pointer[Pace]
 	started time.Time
@@ -79,6 +84,7 @@ func New(o Options) *Agent {
 	if o.MaxConcurrent <= 0 {
 		o.MaxConcurrent = 4
 	}
+	o.PollBound = cmp.Or(o.PollBound, pollBound)
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
@@ -89,8 +95,8 @@ func New(o Options) *Agent {
 		o.Polled = func(error) {}
 	}
 	a := &Agent{
-		opts: o, log: o.Log, wake: make(chan struct{}, 1),
-		inHand: map[string]InHand{}, settled: map[string]time.Time{}, link: Connecting, since: time.Now(), started: time.Now(),
+		opts: o, log: o.Log, wake: make(chan struct{}, 1), free: make(chan struct{}, 1),
+		inHand: map[string]InHand{}, settled: map[string]time.Time{}, seen: map[string]bool{}, link: Connecting, since: time.Now(), started: time.Now(),
 	}
 	a.SetPace(o.Pace)
 	return a
@@ -109,6 +115,7 @@ func (a *Agent) SetPace(p Pace) {
 func (a *Agent) Run(ctx context.Context) {
 	a.recover(ctx)
 	a.poll(ctx)
+	a.beat(forever)
 	a.wg.Wait()
 	a.setLink(Stopped, "")
 }
@@ -122,14 +129,14 @@ func (a *Agent) recover(ctx context.Context) {
 		}
 		a.log.Info("command taken up again", zap.String("command", t.Command), zap.String("event", string(t.Event)),
 			zap.String("deployment", t.Deployment().ID), zap.String("state", string(t.State)))
-		a.spawn(t.Command, t.Event, t.Deployment().ID, func() { a.carry(ctx, t) })
+		a.spawn(t.Command, t.Event, t.Deployment().ID, a.ended, func() { a.carry(ctx, t) })
 	}
 	left, err := a.opts.Engine.Foreign()
 	if err != nil {
 		a.log.Warn("tracking files", zap.Error(err))
 	}
 	for _, l := range left {
-		a.spawn(l.Command, "", l.Deployment, func() {
+		a.spawn(l.Command, "", l.Deployment, a.ended, func() {
 			a.log.Warn("the official agent was replaced while it carried out a command: it is reported as failed", zap.String("deployment", l.Deployment), zap.String("command", l.Command))
 			if a.report(ctx, l.Command, time.Now(), lifecycle.Lost()) {
 				if err := l.Forget(); err != nil {
@@ -140,9 +147,9 @@ func (a *Agent) recover(ctx context.Context) {
 	}
 }
 
-// spawn runs f for a command unless the command is in hand already, and says whether it does. It does not wait: the poll loop asks for
-// no new command while MaxConcurrent are being carried out.
-func (a *Agent) spawn(command string, ev lifecycle.Event, deployment string, f func()) bool {
+// spawn runs f for a command unless the command is in hand already, and says whether it does; then is called when f has ended. spawn
+// does not wait: the poll loop asks for no new command while MaxConcurrent are being carried out.
+func (a *Agent) spawn(command string, ev lifecycle.Event, deployment string, then, f func()) bool {
 	a.mu.Lock()
 	_, busy := a.inHand[command]
 	if !busy {
@@ -158,7 +165,7 @@ func (a *Agent) spawn(command string, ev lifecycle.Event, deployment string, f f
 			a.mu.Lock()
 			delete(a.inHand, command)
 			a.mu.Unlock()
-			a.ended()
+			then()
 		}()
 		f()
 	})
@@ -174,6 +181,15 @@ func (a *Agent) ended() {
 	}
 }
 
+// endedAgain is ended for a command that was brought before: there is a place for another one, and nothing new.
+func (a *Agent) endedAgain() {
+	a.changed()
+	select {
+	case a.free <- struct{}{}:
+	default:
+	}
+}
+
 // note changes what is known of a command in hand.
 func (a *Agent) note(command string, f func(*InHand)) {
 	a.mu.Lock()
@@ -184,8 +200,26 @@ func (a *Agent) note(command string, f func(*InHand)) {
 	a.mu.Unlock()
 }
 
+// maxSeen bounds how many commands are remembered as brought before.
+const maxSeen = 1000
+
+// news reports whether a poll brings a command for the first time.
+func (a *Agent) news(command string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.seen[command] {
+		return false
+	}
+	if len(a.seen) >= maxSeen {
+		clear(a.seen)
+	}
+	a.seen[command] = true
+	return true
+}
+
 // take begins to carry out a command that a poll brought. It says whether the command is news. One that was settled after the poll had
-// been asked is none: the service answered before it had the completion.
+// been asked is none: the service answered before it had the completion. One that the service brings again and again, whatever it is
+// answered, is done again, and does not keep the poll loop from its pauses.
 func (a *Agent) take(ctx context.Context, cmd *control.HostCommand, asked time.Time) bool {
 	a.mu.Lock()
 	settled, ok := a.settled[cmd.ID]
@@ -193,8 +227,12 @@ func (a *Agent) take(ctx context.Context, cmd *control.HostCommand, asked time.T
 	if ok && !settled.Before(asked) {
 		return false
 	}
+	then, fresh := a.ended, a.news(cmd.ID)
+	if !fresh {
+		then = a.endedAgain
+	}
 	ev := lifecycle.Event(cmd.Name)
-	return a.spawn(cmd.ID, ev, "", func() {
+	return a.spawn(cmd.ID, ev, "", then, func() {
 		t, err := a.opts.Engine.Ticket(cmd.ID)
 		switch {
 		case err != nil:
@@ -209,7 +247,7 @@ func (a *Agent) take(ctx context.Context, cmd *control.HostCommand, asked time.T
 		default:
 			a.carry(ctx, t)
 		}
-	})
+	}) && fresh
 }
 
 // begin fetches and checks the specification of a new command and makes its ticket.
@@ -218,7 +256,7 @@ func (a *Agent) begin(ctx context.Context, cmd *control.HostCommand) {
 		a.refuse(ctx, cmd, err)
 		return
 	}
-	content, err := a.specification(ctx, cmd.ExecutionID)
+	content, err := a.specification(ctx, cmd.ID, cmd.ExecutionID)
 	if ctx.Err() != nil {
 		return // not acknowledged: the service delivers it again
 	}
@@ -248,9 +286,9 @@ func (a *Agent) refuse(ctx context.Context, cmd *control.HostCommand, err error)
 }
 
 // specification fetches, verifies and opens the envelope of an execution. A service that cannot be reached is waited for.
-func (a *Agent) specification(ctx context.Context, execution string) ([]byte, error) {
+func (a *Agent) specification(ctx context.Context, command, execution string) ([]byte, error) {
 	var env control.Envelope
-	err := a.persist(ctx, "fetch the deployment specification", func() (err error) {
+	err := a.persist(ctx, command, "fetch the deployment specification", func() (err error) {
 		env, err = a.opts.Commands.Spec(ctx, execution)
 		return err
 	})
@@ -288,7 +326,7 @@ func (a *Agent) acknowledge(ctx context.Context, t *lifecycle.Ticket, log *zap.L
 	}
 	t.Noop = noop
 	var status control.Status
-	err = a.persist(ctx, "acknowledge the command", func() (err error) {
+	err = a.persist(ctx, t.Command, "acknowledge the command", func() (err error) {
 		status, err = a.opts.Commands.Acknowledge(ctx, t.Command, control.NoopDiagnostics(noop))
 		return err
 	})
@@ -318,7 +356,7 @@ func (a *Agent) acknowledge(ctx context.Context, t *lifecycle.Ticket, log *zap.L
 // execute carries out the command, and reports whether there is a result.
 func (a *Agent) execute(ctx context.Context, t *lifecycle.Ticket, log *zap.Logger) bool {
 	if t.Stripped && t.Event == lifecycle.DownloadBundle && t.Deployment().Revision.GitHub.Token == "" {
-		content, err := a.specification(ctx, t.Execution)
+		content, err := a.specification(ctx, t.Command, t.Execution)
 		if err == nil {
 			err = a.opts.Engine.Respecify(t, content)
 		}

@@ -27,8 +27,11 @@ const (
 	Stopped     Link = "stopped"
 )
 
-// pollBound is the longest that one poll may take: connect and read time-out of the client with its retries, and some air.
+// pollBound is the longest that one poll may take by default: connect and read time-out of the client with its retries, and some air.
 const pollBound = 8 * time.Minute
+
+// forever is for waits that end by themselves: commands in hand have limits of their own.
+const forever = 365 * 24 * time.Hour
 
 // eager is the first pause after a command ended: the service needs a moment to make the next one ready. It doubles up to Wait.
 const eager = 5 * time.Millisecond
@@ -42,7 +45,7 @@ func (a *Agent) poll(ctx context.Context) {
 		if !a.freeSlot(ctx) {
 			return
 		}
-		a.beat(pollBound)
+		a.beat(a.opts.PollBound)
 		began := time.Now()
 		cmd, err := a.opts.Commands.Poll(ctx)
 		if ctx.Err() != nil {
@@ -84,21 +87,22 @@ func (a *Agent) freeSlot(ctx context.Context) bool {
 		if a.busy() < a.opts.MaxConcurrent {
 			return true
 		}
-		a.beat(time.Hour * 24 * 365) // held up by commands in hand, which have their own limits
+		a.beat(forever)
 		select {
 		case <-a.wake:
+		case <-a.free:
 		case <-ctx.Done():
 			return false
 		}
 	}
 }
 
-// busy is how many commands are being carried out; those whose result waits for the service do not count.
+// busy is how many commands are being carried out; those that wait for the service do not count.
 func (a *Agent) busy() (n int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, h := range a.inHand {
-		if !h.Reporting {
+		if !h.Reporting && !h.waiting {
 			n++
 		}
 	}
@@ -193,13 +197,13 @@ func jitter(d time.Duration) time.Duration {
 
 // beat says by when the loop will show itself again.
 func (a *Agent) beat(within time.Duration) {
-	a.expect.Store(time.Now().Add(within).UnixNano())
+	a.expect.Store(int64(time.Since(a.started) + within))
 }
 
 // Alive reports whether the poll loop makes progress. It is what the watchdog and /livez ask.
 func (a *Agent) Alive() bool {
 	e := a.expect.Load()
-	return e == 0 || time.Now().UnixNano() < e
+	return e == 0 || int64(time.Since(a.started)) < e
 }
 
 func (a *Agent) polled() {

@@ -72,7 +72,7 @@ func (a *Agent) settle(command string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := time.Now()
-	maps.DeleteFunc(a.settled, func(_ string, at time.Time) bool { return now.Sub(at) > pollBound })
+	maps.DeleteFunc(a.settled, func(_ string, at time.Time) bool { return now.Sub(at) > a.opts.PollBound })
 	a.settled[command] = now
 }
 
@@ -88,14 +88,29 @@ func (a *Agent) complete(ctx context.Context, command string, status control.Sta
 	return a.opts.Commands.Complete(word, command, status, diagnostics)
 }
 
-// persist repeats a call until it succeeds, its error is terminal, or ctx ends.
-func (a *Agent) persist(ctx context.Context, what string, call func() error) error {
-	for delay := completeFirst; ; delay = min(2*delay, 30*time.Second) {
+// patience is how long the service is waited for before a command is carried out. It gives up an event within this time itself.
+const patience = time.Hour
+
+// persist repeats a call until it succeeds, its error is terminal, ctx ends, or patience is at its end. A command that waits holds up no
+// other one.
+func (a *Agent) persist(ctx context.Context, command, what string, call func() error) error {
+	began := time.Now()
+	for delay, tries := completeFirst, 1; ; delay, tries = min(2*delay, 30*time.Second), tries+1 {
 		err := call()
-		if err == nil || terminal(err) || ctx.Err() != nil {
+		if err == nil || terminal(err) || ctx.Err() != nil || time.Since(began) > patience {
+			a.note(command, func(h *InHand) { h.waiting = false })
+			if err == nil && tries > 1 {
+				a.log.Info(what+": done at last", zap.Int("tries", tries))
+			}
 			return err
 		}
-		a.log.Warn(what+": tried again", zap.Error(err), zap.Duration("in", delay))
+		if tries == 1 {
+			a.log.Warn(what+": tried again until it is done", zap.Error(err))
+			a.note(command, func(h *InHand) { h.waiting = true })
+			a.ended()
+		} else {
+			a.log.Debug(what+": tried again", zap.Error(err), zap.Duration("in", delay))
+		}
 		if !sleep(ctx, jitter(delay)) {
 			return ctx.Err()
 		}

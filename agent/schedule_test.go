@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,6 +22,8 @@ type fakeCommands struct {
 	Commands
 	poll     func(n int) (*control.HostCommand, error)
 	polls    []time.Time
+	spec     func() error
+	mu       sync.Mutex // guards tries
 	complete func(n int) error
 	tries    []time.Time
 }
@@ -34,8 +37,14 @@ func (f *fakeCommands) Poll(ctx context.Context) (*control.HostCommand, error) {
 }
 
 func (f *fakeCommands) Complete(context.Context, string, control.Status, control.Envelope) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.tries = append(f.tries, time.Now())
 	return f.complete(len(f.tries))
+}
+
+func (f *fakeCommands) Spec(context.Context, string) (control.Envelope, error) {
+	return control.Envelope{}, f.spec()
 }
 
 func watched(f *fakeCommands) (*Agent, *observer.ObservedLogs) {
@@ -246,5 +255,105 @@ func TestReportSchedule(t *testing.T) {
 				t.Errorf("left after %v", time.Since(began))
 			}
 		})
+	})
+}
+
+// A command that the service brings again and again, whatever it is answered, is polled for at the usual pace, with and without an
+// identifier, and takes no place from others.
+func TestRedeliveryKeepsThePace(t *testing.T) {
+	for _, id := range []string{"c", ""} {
+		for _, concurrent := range []int{1, 4} {
+			t.Run(fmt.Sprintf("id %q, %d at a time", id, concurrent), func(t *testing.T) {
+				engine := openEngine(t)
+				synctest.Test(t, func(t *testing.T) {
+					f := &fakeCommands{
+						poll: func(int) (*control.HostCommand, error) {
+							time.Sleep(time.Millisecond)
+							return &control.HostCommand{ID: id, HostID: "another", ExecutionID: "x", Name: "Install"}, nil
+						},
+						complete: func(int) error { return apiError("ClientException", http.StatusBadRequest) },
+					}
+					a := New(Options{Commands: f, Engine: engine, HostID: hostID, MaxConcurrent: concurrent})
+					ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+					defer cancel()
+					a.poll(ctx)
+					a.wg.Wait()
+					if n := len(f.polls); n < 45 || n > 90 {
+						t.Errorf("%d polls in a minute, want about 60", n)
+					}
+				})
+			})
+		}
+	}
+}
+
+func openEngine(t *testing.T) *lifecycle.Engine {
+	t.Helper()
+	engine, err := lifecycle.Open(t.Context(), lifecycle.Options{Root: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { engine.Close() })
+	return engine
+}
+
+// Commands whose specification cannot be had keep no place from others, are not told about at every try, and are failed in the end.
+func TestSpecificationOutOfReach(t *testing.T) {
+	engine := openEngine(t)
+	synctest.Test(t, func(t *testing.T) {
+		const commands = 3
+		began := time.Now()
+		var refused time.Duration
+		f := &fakeCommands{
+			poll: func(n int) (*control.HostCommand, error) {
+				if n > commands {
+					return nil, nil
+				}
+				return &control.HostCommand{ID: fmt.Sprint(n), HostID: hostID, ExecutionID: "x", Name: "Install"}, nil
+			},
+			spec: func() error { return apiError("AccessDeniedException", http.StatusBadRequest) },
+			complete: func(int) error {
+				refused = time.Since(began)
+				return nil
+			},
+		}
+		a, logs := watched(f)
+		a.opts.Engine, a.opts.MaxConcurrent = engine, 1
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Hour)
+		defer cancel()
+		a.poll(ctx)
+		a.wg.Wait()
+		if n := len(f.tries); n != commands || refused < patience || refused > patience+time.Minute {
+			t.Errorf("%d commands failed, the last one after %v", n, refused)
+		}
+		if n := len(f.polls); n < 3600 {
+			t.Errorf("%d polls in two hours", n)
+		}
+		if n := logs.Len(); n != 1+2*commands { // the link; for each: tried again, refused
+			t.Errorf("%d lines, want %d: %v", n, 1+2*commands, logs.All())
+		}
+	})
+}
+
+// A poll that takes as long as it may is no reason to end the program, and neither is a clock that is set.
+func TestAliveThroughALongPoll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeCommands{poll: func(int) (*control.HostCommand, error) {
+			time.Sleep(40 * time.Minute)
+			return nil, errors.New("time-out")
+		}}
+		a := New(Options{Commands: f, HostID: hostID, PollBound: 45 * time.Minute})
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Hour)
+		defer cancel()
+		go func() {
+			for range 170 {
+				time.Sleep(time.Minute)
+				if !a.Alive() {
+					t.Error("not alive")
+					return
+				}
+			}
+		}()
+		a.poll(ctx)
 	})
 }

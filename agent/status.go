@@ -27,6 +27,8 @@ type InHand struct {
 	Deployment string          `json:"deployment,omitempty"`
 	Since      time.Time       `json:"since"`
 	Reporting  bool            `json:"reporting,omitempty"` // carried out; the service has to take the result yet
+
+	waiting bool // for an answer of the service, before it is carried out
 }
 
 // Done is a command that was carried out and reported.
@@ -63,6 +65,8 @@ func (a *Agent) Ready() (bool, string) {
 }
 
 func (a *Agent) changed() {
+	a.telling.Lock()
+	defer a.telling.Unlock()
 	a.mu.Lock()
 	a.told = time.Now()
 	a.mu.Unlock()
