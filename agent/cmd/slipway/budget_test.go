@@ -109,22 +109,28 @@ func BenchmarkBudgetFiles(b *testing.B) {
 	for _, size := range []int{50_000, 200_000} {
 		b.Run(strconv.Itoa(size), func(b *testing.B) {
 			h := memoryHost(b, 0)
-			h.putTree("k", size)
+			h.putTree("k", size, "")
+			h.putTree("other", size, "another revision\n")
 			h.firstPoll()
-			var first, again []float64
+			var first, again, replaced []float64
 			n := 0
 			for b.Loop() {
 				n++
 				reference := h.reference("k")
 				h.clearPeak()
-				for i, ratios := range []*[]float64{&first, &again} {
-					*ratios = append(*ratios, h.deploy(fmt.Sprintf("d-%d-%d", n, i), "k", "zip").Seconds()/reference.Seconds())
+				for i, round := range []struct {
+					key    string
+					ratios *[]float64
+				}{{"k", &first}, {"k", &again}, {"other", &replaced}} {
+					took := h.deploy(fmt.Sprintf("d-%d-%d", n, i), round.key, "zip")
+					*round.ratios = append(*round.ratios, took.Seconds()/reference.Seconds())
 				}
 				os.RemoveAll(filepath.Join(h.dir, "site"))
 				os.RemoveAll(filepath.Join(h.root(), "deployment-instructions"))
 			}
 			report1(b, "first-ratio", slices.Min(first))
 			report1(b, "again-ratio", slices.Min(again))
+			report1(b, "replaced-ratio", slices.Min(replaced))
 			report1(b, "peak-rss-MiB", h.memory("VmHWM"))
 		})
 	}
@@ -179,11 +185,21 @@ func writeBig(name, appspec string, size int64) error {
 	return w.Close()
 }
 
-// putTree stores a zip of so many small files, and keeps it beside for the reference tools.
-func (h *host) putTree(key string, files int) {
+// putTree stores a zip of so many small files, each but the appspec begun with a text, and keeps it beside for the reference tools.
+func (h *host) putTree(key string, files int, prefix string) {
 	h.t.Helper()
 	var buf bytes.Buffer
-	if err := bundletest.WriteZip(&buf, bundletest.Tree(files, filepath.Join(h.dir, "site"))); err != nil {
+	err := bundletest.WriteZip(&buf, func(yield func(bundletest.Entry) bool) {
+		for e := range bundletest.Tree(files, filepath.Join(h.dir, "site")) {
+			if e.Name != "appspec.yml" && !strings.HasSuffix(e.Name, "/") {
+				e.Data = prefix + e.Data
+			}
+			if !yield(e) {
+				return
+			}
+		}
+	})
+	if err != nil {
 		h.t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(h.dir, key+".zip"), buf.Bytes(), 0o600); err != nil {
