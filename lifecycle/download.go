@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/google/renameio/v2"
 	"go.uber.org/zap"
 
 	"slipway/lifecycle/bundle"
@@ -22,7 +21,7 @@ func (e *Engine) download(ctx context.Context, d *Deployment) Result {
 	began := time.Now()
 	removed, err := e.root.prune(d, e.settings.Load().MaxRevisions)
 	if err != nil {
-		return failure(ctx, err)
+		e.log.Warn("old deployments stay: the deployment goes on", zap.Error(err))
 	}
 	for _, path := range removed {
 		e.log.Info("old deployment removed", zap.String("path", path))
@@ -100,12 +99,15 @@ func (e *Engine) place(d *Deployment, file *os.File, work string, object bundle.
 		if text == "" {
 			continue
 		}
-		if err := renameio.WriteFile(filepath.Join(to, name), []byte(text), 0o644, renameio.WithStaticPermissions(0o644)); err != nil {
+		if err := replaceFile(filepath.Join(to, name), []byte(text), 0o644); err != nil {
 			return fmt.Errorf("note where the bundle came from: %w", err)
 		}
+	}
+	if err := syncTree(filepath.Join(work, archiveFolder)); err != nil {
+		return err
 	}
 	if err := os.Rename(filepath.Join(work, archiveFolder), e.root.archive(d)); err != nil {
 		return fmt.Errorf("put the archive into the deployment's folder: %w", err)
 	}
-	return nil
+	return errors.Join(syncFolder(to), syncFolder(filepath.Dir(to)))
 }

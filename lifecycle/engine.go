@@ -8,6 +8,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -101,6 +102,7 @@ func Open(ctx context.Context, opts Options) (*Engine, error) {
 		return nil, err
 	}
 	e.recover(ctx)
+	e.tickets.sweep()
 	return e, nil
 }
 
@@ -201,7 +203,7 @@ func (e *Engine) Open() iter.Seq2[*Ticket, error] {
 				continue
 			}
 			if err == nil {
-				e.tickets.adopt(t)
+				err = e.takeUp(t)
 			}
 			if !yield(t, err) {
 				return
@@ -210,12 +212,28 @@ func (e *Engine) Open() iter.Seq2[*Ticket, error] {
 	}
 }
 
+// takeUp makes a ticket of an earlier process ready to go on with. One that was being carried out and has lost its tracking file was settled
+// by the official agent, which has worked in this root meanwhile (P-87), or by a person: going on would put an old revision over a
+// newer one, so that it is over.
+func (e *Engine) takeUp(t *Ticket) error {
+	e.tickets.adopt(t)
+	if t.State != Running || e.tickets.tracked(t) {
+		return nil
+	}
+	e.log.Warn("the tracking file of a command in hand is gone: another agent has settled the command, it is not gone on with",
+		zap.String("command", t.Command), zap.String("event", string(t.Event)), zap.String("deployment", t.deployment.ID))
+	return t.Finish(Lost())
+}
+
 // Foreign returns the commands that the official agent had in hand when it was stopped for good (P-87).
 func (e *Engine) Foreign() ([]Tracked, error) {
 	ours := map[string]bool{}
 	for t, err := range e.tickets.all() {
-		if err == nil {
+		switch {
+		case err == nil:
 			ours[t.Command] = true
+		case !errors.Is(err, errNoTicket):
+			return nil, fmt.Errorf("whose the tracking files are cannot be told: %w", err)
 		}
 	}
 	return e.tickets.foreign(ours)
@@ -254,11 +272,28 @@ func (e *Engine) Run(ctx context.Context, t *Ticket) Result {
 	if ctx.Err() != nil {
 		return Result{Err: ErrSuspended}
 	}
-	r := e.dispatch(ctx, t)
+	r := e.guarded(ctx, t)
 	if !r.Suspended() {
 		e.opts.Observe(Observation{Event: t.Event, Deployment: d.ID, Code: r.Code, Took: time.Since(began)})
 	}
 	return r
+}
+
+// guarded is dispatch, with a fault of this program kept to the one command that meets it: the next start would meet it again, and no
+// other command would ever be carried out.
+func (e *Engine) guarded(ctx context.Context, t *Ticket) (r Result) {
+	defer func() {
+		fault := recover()
+		if fault == nil {
+			return
+		}
+		e.log.Error("a fault of this program ended the command", zap.Any("fault", fault), zap.ByteString("stack", debug.Stack()))
+		if t.Event == Install {
+			e.recover(context.WithoutCancel(ctx))
+		}
+		r = failure(ctx, fmt.Errorf("a fault of the agent ended %s: %v (its log has more)", t.Event, fault))
+	}()
+	return e.dispatch(ctx, t)
 }
 
 func (e *Engine) dispatch(ctx context.Context, t *Ticket) Result {

@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/google/renameio/v2"
 )
 
 // Names under the deployment root. All but ownFolder are the official agent's (I-1..I-10, P-85).
@@ -83,7 +81,12 @@ func (r root) writePointer(group string, w whose, d *Deployment) error {
 	if err := r.mkdir(instructionsFolder); err != nil {
 		return err
 	}
-	if err := renameio.WriteFile(r.pointer(group, w), []byte(r.deployment(d)), 0o644); err != nil {
+	name := r.pointer(group, w)
+	err := replaceFile(name, []byte(r.deployment(d)), 0o644)
+	if err == nil {
+		err = syncFolder(filepath.Dir(name))
+	}
+	if err != nil {
 		return fmt.Errorf("record the deployment as %s: %w", w, err)
 	}
 	return nil
@@ -98,7 +101,8 @@ func (r root) mkdir(elem ...string) error {
 }
 
 // prune removes the oldest deployments of a group, so that with the current one keep are left (I-22, I-23). The current
-// deployment, the last successful one and the most recent one stay. It returns what it removed.
+// deployment, the last successful one and the most recent one stay. It returns what it removed, and what it could not remove, which is
+// no reason to fail a deployment (V-63).
 func (r root) prune(d *Deployment, keep int) ([]string, error) {
 	group := filepath.Join(r.path, d.GroupID)
 	entries, err := os.ReadDir(group)
@@ -119,7 +123,7 @@ func (r root) prune(d *Deployment, keep int) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		protected = append(protected, path)
+		protected = append(protected, filepath.Clean(path))
 	}
 	type aged struct {
 		path string
@@ -139,11 +143,13 @@ func (r root) prune(d *Deployment, keep int) ([]string, error) {
 	}
 	slices.SortStableFunc(old, func(a, b aged) int { return a.at.Compare(b.at) })
 	var removed []string
+	var left []error
 	for _, o := range old[:min(extra, len(old))] {
 		if err := os.RemoveAll(o.path); err != nil {
-			return removed, fmt.Errorf("remove an old deployment (max_revisions is %d): %w", keep, err)
+			left = append(left, fmt.Errorf("remove an old deployment (max_revisions is %d): %w", keep, err))
+			continue
 		}
 		removed = append(removed, o.path)
 	}
-	return removed, nil
+	return removed, errors.Join(left...)
 }

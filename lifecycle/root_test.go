@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -66,6 +67,41 @@ func TestPrune(t *testing.T) {
 				t.Errorf("left (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// V-63: an old deployment that cannot be removed is told and keeps nothing else from being removed.
+func TestPruneGoesOn(t *testing.T) {
+	r := root{path: t.TempDir()}
+	if err := r.writePointer("g", mostRecent, &Deployment{ID: "d", GroupID: "g"}); err != nil {
+		t.Fatal(err)
+	}
+	for i, name := range strings.Fields("a b c d now") {
+		dir := filepath.Join(r.path, "g", name)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		at := time.Unix(1_700_000_000+int64(i), 0)
+		if err := os.Chtimes(dir, at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// A mount cannot be removed, whoever asks.
+	busy := filepath.Join(r.path, "g", "a", "busy")
+	if err := os.Mkdir(busy, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("tmpfs", busy, "tmpfs", 0, ""); err != nil {
+		t.Skipf("needs a mount, which this host does not grant: %v", err)
+	}
+	t.Cleanup(func() { syscall.Unmount(busy, 0) })
+	at := time.Unix(1_700_000_000, 0)
+	if err := os.Chtimes(filepath.Join(r.path, "g", "a"), at, at); err != nil {
+		t.Fatal(err)
+	}
+	removed, err := r.prune(&Deployment{ID: "now", GroupID: "g"}, 2)
+	if err == nil || len(removed) != 2 {
+		t.Errorf("prune() = %v, %v; want b and c removed, and a told", removed, err)
 	}
 }
 

@@ -87,16 +87,20 @@ func (e *Engine) script(ctx context.Context, t *Ticket, rev revision, i int, s a
 	return r, out
 }
 
+// maxStarts is how often a script is handed to a shim that breaks down before the script begins.
+const maxStarts = 3
+
 // runOnce starts the script, or attaches to its run if it was started before, and waits for its result.
 func (e *Engine) runOnce(ctx context.Context, order hooks.Script) (hooks.Result, error) {
-	for {
+	for tries := 1; ; tries++ {
 		run, err := e.opts.Runner.Resume(ctx, order)
 		if err != nil {
 			return hooks.Result{}, err
 		}
 		out, err := run.Wait(ctx)
-		// An earlier process was lost before it had handed the script over: nothing ran, and nothing will in that run.
-		if !errors.Is(err, hooks.ErrNotStarted) {
+		// An earlier process was lost before it had handed the script over: nothing ran, and nothing will in that run. A shim of our own
+		// that breaks down every time (a full disk, a host out of processes) is an error.
+		if !errors.Is(err, hooks.ErrNotStarted) || tries == maxStarts {
 			return out, err
 		}
 	}

@@ -64,8 +64,8 @@ func (t *Ticket) Deployment() *Deployment { return t.deployment }
 // Key is a name for the command that is safe as a file name.
 func (t *Ticket) Key() string { return ticketKey(t.Command) }
 
-// Begin records that the command was acknowledged and is being carried out. The write survives the end of the process, not
-// yet a power loss: the command would then be acknowledged once more.
+// Begin records that the command was acknowledged and is being carried out. After a loss of power the ticket may be as it was before:
+// the command would then be acknowledged once more.
 func (t *Ticket) Begin() error {
 	t.State = Running
 	return t.tickets.write(t, false)
@@ -107,7 +107,8 @@ type tickets struct {
 	mu       sync.Mutex
 	// mine are the deployments whose tracking file is ours: a file is named by deployment, so two commands of one
 	// deployment share it, and it goes with the last of them.
-	mine map[string]int
+	mine  map[string]int
+	swept time.Time // when sweep last looked
 }
 
 func ticketKey(command string) string {
@@ -126,27 +127,46 @@ func (ts *tickets) accept(t *Ticket, content []byte) error {
 	if err != nil {
 		return err
 	}
+	ts.sweep()
 	t.Version, t.State, t.Received, t.tickets = ticketVersion, Accepted, time.Now(), ts
 	t.Specification, t.Stripped = without, stripped
-	if err := ts.write(t, true); err != nil {
-		return err
+	err = ts.write(t, true)
+	if err == nil {
+		err = ts.track(t)
 	}
-	return ts.track(t)
+	if err != nil { // the command is refused, and no later process must find it accepted
+		return errors.Join(err, t.Drop())
+	}
+	return nil
 }
 
-// withoutToken removes the GitHub token from a specification and reports whether there was one.
+// withoutToken removes the GitHub token from a specification and reports whether there was one. The token that a revision may hold
+// itself is of no use, so that only its name stays (P-68b).
 func withoutToken(content []byte) (bool, json.RawMessage, error) {
 	var m map[string]json.RawMessage
 	if err := json.Unmarshal(content, &m); err != nil {
 		return false, nil, &SpecificationError{Problem: fmt.Sprintf("is not a JSON object: %v", err)}
 	}
+	var revision, gitHub map[string]json.RawMessage
+	unused := json.Unmarshal(m["Revision"], &revision) == nil && json.Unmarshal(revision["GitHubRevision"], &gitHub) == nil && gitHub["OAuthToken"] != nil
 	token, ok := m["GitHubAccessToken"]
-	if !ok || string(token) == "null" {
+	ok = ok && string(token) != "null"
+	if !ok && !unused {
 		return false, content, nil
 	}
 	delete(m, "GitHubAccessToken")
+	if unused {
+		gitHub["OAuthToken"] = json.RawMessage("null")
+		var err error
+		if revision["GitHubRevision"], err = json.Marshal(gitHub); err != nil {
+			return false, nil, err
+		}
+		if m["Revision"], err = json.Marshal(revision); err != nil {
+			return false, nil, err
+		}
+	}
 	without, err := json.Marshal(m)
-	return true, without, err
+	return ok, without, err
 }
 
 func (ts *tickets) write(t *Ticket, durable bool) error {
@@ -160,34 +180,18 @@ func (ts *tickets) write(t *Ticket, durable bool) error {
 	return nil
 }
 
-// writeState replaces a file of our own. A crash of the process leaves the old or the new content; a durable write, a power
-// loss too.
+// writeState replaces a file of our own. A crash or a loss of power leaves the old or the new content, never half of it; of a durable
+// write it is the new one.
 func writeState(name string, data []byte, durable bool) error {
-	if durable {
-		if err := renameio.WriteFile(name, data, 0o600); err != nil {
-			return err
-		}
-		return syncFolder(filepath.Dir(name))
-	}
-	f, err := os.CreateTemp(filepath.Dir(name), ".ticket-")
-	if err != nil {
+	if err := replaceFile(name, data, 0o600); err != nil || !durable {
 		return err
 	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), name)
+	return syncFolder(filepath.Dir(name))
 }
 
-func syncFolder(name string) error {
-	d, err := os.Open(name)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
+// replaceFile writes a file under another name beside it and renames it: what a file of /tmp carries (a label, a mount) never comes here.
+func replaceFile(name string, data []byte, mode os.FileMode) error {
+	return renameio.WriteFile(name, data, mode, renameio.WithTempDir(filepath.Dir(name)), renameio.WithStaticPermissions(mode))
 }
 
 // load reads the ticket of a command; nil if there is none.
@@ -206,11 +210,14 @@ func (ts *tickets) read(name string) (*Ticket, error) {
 	}
 	t, err := decodeTicket(data)
 	if err != nil {
-		return nil, fmt.Errorf("ticket %s: %w", name, err)
+		return nil, fmt.Errorf("ticket %s: %w: %w", name, errNoTicket, err)
 	}
 	t.tickets = ts
 	return t, nil
 }
+
+// errNoTicket says that a file was read and holds no ticket: reading it again would not help.
+var errNoTicket = errors.New("it does not hold a command")
 
 func decodeTicket(data []byte) (*Ticket, error) {
 	t := new(Ticket)
@@ -228,8 +235,8 @@ func decodeTicket(data []byte) (*Ticket, error) {
 	return t, nil
 }
 
-// all reads the tickets that are not older than a day, oldest first, and removes the others. One that cannot be read is moved aside
-// under a name that says so and yielded as an error, so that it is told once.
+// all reads the tickets that are not older than a day, oldest first, and removes the others; one of them that was not closed is yielded as
+// an error. One that holds no command is moved aside under a name that says so and yielded as an error, so that it is told once.
 func (ts *tickets) all() iter.Seq2[*Ticket, error] {
 	return func(yield func(*Ticket, error) bool) {
 		entries, err := os.ReadDir(ts.root.own("tickets"))
@@ -244,15 +251,23 @@ func (ts *tickets) all() iter.Seq2[*Ticket, error] {
 				continue
 			}
 			t, err := ts.read(name)
+			switch {
+			case errors.Is(err, errNoTicket):
+				err = errors.Join(err, os.Rename(name, name+".unreadable"))
+			case errors.Is(err, fs.ErrNotExist): // it was dropped meanwhile
+				continue
+			case err == nil && time.Since(t.Received) > ticketLife:
+				os.Remove(name)
+				if t.State == Closed {
+					continue
+				}
+				err = fmt.Errorf("%s of deployment %s (command %s) is forgotten as %s: it was received at %s, more than a day ago",
+					t.Event, t.deployment.ID, t.Command, t.State, t.Received.Format(time.DateTime))
+			}
 			if err != nil {
-				aside := os.Rename(name, name+".unreadable")
-				if !yield(nil, errors.Join(err, aside)) {
+				if !yield(nil, err) {
 					return
 				}
-				continue
-			}
-			if time.Since(t.Received) > ticketLife {
-				os.Remove(name)
 				continue
 			}
 			found = append(found, t)
@@ -275,7 +290,7 @@ func (ts *tickets) track(t *Ticket) error {
 	if err := ts.root.mkdir(ts.tracking); err != nil {
 		return err
 	}
-	if err := renameio.WriteFile(filepath.Join(ts.root.path, ts.tracking, id), []byte(t.Command), 0o644); err != nil {
+	if err := replaceFile(filepath.Join(ts.root.path, ts.tracking, id), []byte(t.Command), 0o644); err != nil {
 		return fmt.Errorf("write the tracking file: %w", err)
 	}
 	return nil
@@ -298,8 +313,20 @@ type Tracked struct {
 	file       string
 }
 
-// Forget removes the tracking file, after the command was reported.
-func (t Tracked) Forget() error { return os.Remove(t.file) }
+// Forget removes the tracking file, after the command was reported. One that has become another command's stays.
+func (t Tracked) Forget() error {
+	data, err := os.ReadFile(t.file)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && strings.TrimSpace(string(data)) != t.Command {
+		return nil
+	}
+	return os.Remove(t.file)
+}
+
+// tracked reports whether the tracking file of a deployment is there.
+func (ts *tickets) tracked(t *Ticket) bool {
+	_, err := os.Stat(filepath.Join(ts.root.path, ts.tracking, t.deployment.ID))
+	return !errors.Is(err, fs.ErrNotExist)
+}
 
 // foreign finds what the official agent left. Files older than a day are removed (P-86); one that is no command identifier
 // is removed too, and told.
@@ -320,7 +347,8 @@ func (ts *tickets) foreign(ours map[string]bool) ([]Tracked, error) {
 		if err != nil || !info.Mode().IsRegular() {
 			continue
 		}
-		if time.Since(info.ModTime()) > ticketLife {
+		// What a crash left of a file that was being written has a dot before its name.
+		if time.Since(info.ModTime()) > ticketLife || strings.HasPrefix(e.Name(), ".") {
 			os.Remove(name)
 			continue
 		}

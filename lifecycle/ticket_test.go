@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -116,7 +117,7 @@ func TestTicketHasNoToken(t *testing.T) {
 	}
 }
 
-// Tickets that cannot be read are told once and set aside; old ones go (P-86).
+// Tickets that hold no command are told once and set aside; old ones go (P-86), and are told if they were open.
 func TestTicketsOfAnotherTime(t *testing.T) {
 	dir := t.TempDir()
 	e := open(t, dir)
@@ -143,7 +144,7 @@ func TestTicketsOfAnotherTime(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for round, want := range []int{2, 0} {
+	for round, want := range []int{3, 0} {
 		wrong := 0
 		for ticket, err := range e.Open() {
 			if err == nil {
@@ -169,6 +170,152 @@ func TestRootIsLocked(t *testing.T) {
 	open(t, dir).Close()
 	if _, err := Open(t.Context(), Options{Root: "relative"}); err == nil {
 		t.Error("a relative root was taken")
+	}
+}
+
+// The key that a revision may hold itself is not written to disk either, and the ticket can be read again (P-68b).
+func TestTicketHasNoUnusedToken(t *testing.T) {
+	e := open(t, t.TempDir())
+	defer e.Close()
+	revision := gitHub()
+	revision["GitHubRevision"].(map[string]any)["Anonymous"] = false
+	revision["GitHubRevision"].(map[string]any)["OAuthToken"] = "ghs_verysecret"
+	if _, err := e.Accept("c", "x", DownloadBundle, specification(t, with("Revision", revision))); err != nil {
+		t.Fatal(err)
+	}
+	again, err := e.Ticket("c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(again.Specification), "verysecret") || again.Stripped || again.Deployment().Revision.GitHub.CommitID == "" {
+		t.Errorf("ticket %s", again.Specification)
+	}
+}
+
+// A command whose tracking file cannot be written is refused, and no later process finds it accepted.
+func TestRefusedCommandLeavesNoTicket(t *testing.T) {
+	dir := t.TempDir()
+	e := open(t, dir)
+	defer e.Close()
+	if err := os.WriteFile(filepath.Join(dir, "ongoing-deployment"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Accept("c", "x", Install, specification(t, minimal())); err == nil {
+		t.Fatal("accepted without a tracking file")
+	}
+	if left, err := e.Ticket("c"); left != nil || err != nil {
+		t.Errorf("ticket %+v, %v", left, err)
+	}
+}
+
+// A ticket that cannot be read now may be read later: it stays where it is, and its tracking file is not taken for another agent's.
+func TestUnreadableTicketStays(t *testing.T) {
+	dir := t.TempDir()
+	e := open(t, dir)
+	defer e.Close()
+	ticket, err := e.Accept("c", "x", Install, specification(t, minimal()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, ".slipway", "tickets", ticket.Key()+".json")
+	if err := os.Rename(file, file+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(file, 0o700); err != nil { // reading it is an error of the file system
+		t.Fatal(err)
+	}
+	for taken, err := range e.Open() {
+		if err == nil {
+			t.Errorf("taken: %+v", taken)
+		}
+	}
+	if _, err := os.Stat(file); err != nil {
+		t.Errorf("the ticket was set aside: %v", err)
+	}
+	if found, err := e.Foreign(); len(found) != 0 || err == nil {
+		t.Errorf("found another agent's commands: %+v, %v", found, err)
+	}
+}
+
+// P-87: a command in hand whose tracking file is gone was settled by the official agent meanwhile, and an installation of it is not
+// gone on with.
+func TestCommandThatAnotherAgentSettled(t *testing.T) {
+	dir := t.TempDir()
+	e := open(t, dir)
+	for _, c := range []struct {
+		command, deployment string
+	}{{"settled", "d-1"}, {"ours", "d-2"}} {
+		ticket, err := e.Accept(c.command, "x", Install, specification(t, with("DeploymentId", c.deployment)))
+		if err == nil {
+			err = ticket.Begin()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	e.Close()
+	if err := os.Remove(filepath.Join(dir, "ongoing-deployment", "d-1")); err != nil {
+		t.Fatal(err)
+	}
+	e = open(t, dir)
+	defer e.Close()
+	states := map[string]State{}
+	for ticket, err := range e.Open() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		states[ticket.Command] = ticket.State
+		if ticket.State == Finished && ticket.Result.Code != FailedAfterReboot {
+			t.Errorf("%s: %+v", ticket.Command, ticket.Result)
+		}
+	}
+	if diff := cmp.Diff(map[string]State{"settled": Finished, "ours": Running}, states); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// What nobody needs any more goes after a day, while the engine stays open; what is in hand stays.
+func TestSweep(t *testing.T) {
+	dir := t.TempDir()
+	e := open(t, dir)
+	defer e.Close()
+	own := filepath.Join(dir, ".slipway")
+	long := time.Now().Add(-25 * time.Hour)
+	age := func(names ...string) {
+		for _, name := range names {
+			if err := os.Chtimes(filepath.Join(own, name), long, long); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	open, err := e.Accept("open", "x", Install, specification(t, minimal()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	over, err := e.Accept("over", "x", Install, specification(t, minimal()))
+	if err == nil {
+		err = errors.Join(over.Finish(Result{}), over.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"runs/" + open.Key(), "runs/" + over.Key(), "runs/orphan", "prefetch/d-0", "prefetch/now"} {
+		if err := os.MkdirAll(filepath.Join(own, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	age("tickets/"+open.Key()+".json", "tickets/"+over.Key()+".json", "runs/"+open.Key(), "runs/orphan", "prefetch/d-0")
+	e.tickets.swept = time.Time{}
+	if _, err := e.Accept("next", "x", Install, specification(t, minimal())); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{
+		"tickets/" + open.Key() + ".json": true, "tickets/" + over.Key() + ".json": false,
+		"runs/" + open.Key(): true, "runs/" + over.Key(): true, "runs/orphan": false, "prefetch/d-0": false, "prefetch/now": true,
+	} {
+		if _, err := os.Stat(filepath.Join(own, name)); (err == nil) != want {
+			t.Errorf("%s is there: %v, want %v", name, err == nil, want)
+		}
 	}
 }
 
