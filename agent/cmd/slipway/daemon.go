@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -24,7 +25,7 @@ import (
 // daemon is `slipway run`, wired.
 type daemon struct {
 	p     *program
-	cfg   *config.Config
+	cfg   *config.Config // as it was at the start
 	trust *control.Trust
 	log   *zap.Logger
 	level zap.AtomicLevel
@@ -32,6 +33,8 @@ type daemon struct {
 	health  *health.Registry
 	notify  systemd.Notifier
 	fetcher lateFetcher
+	live    atomic.Pointer[config.Config]     // as it was read last
+	taking  sync.Mutex                        // held while it takes effect
 	who     atomic.Pointer[identity.Identity] // nil until it is known
 	agent   atomic.Pointer[agent.Agent]       // nil until then too
 }
@@ -46,6 +49,7 @@ func (p *program) newDaemon(cfg *config.Config, trust *control.Trust) (*daemon, 
 	}
 	d := &daemon{p: p, cfg: cfg, trust: trust, log: log, level: level, notify: systemd.FromEnv(p.getenv, os.Getpid())}
 	d.fetcher.tokenFile.Store(&cfg.GitHubTokenFile)
+	d.live.Store(cfg)
 	return d, nil
 }
 
@@ -54,7 +58,7 @@ func (d *daemon) run(ctx context.Context) error {
 	defer d.log.Sync() //nolint:errcheck // standard output cannot be synced
 	syscall.Umask(0o022)
 	if d.cfg.DisableCoreDumps { // V-102: a dump of this process would hold credentials
-		if err := syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{}); err != nil {
+		if err := noCoreDumps(); err != nil {
 			d.log.Warn("switch off core dumps", zap.Error(err))
 		}
 	}
@@ -66,6 +70,10 @@ func (d *daemon) run(ctx context.Context) error {
 
 	if d.health, err = d.newHealth(); err != nil {
 		return &exitError{exitConfig, err}
+	}
+	// An installation that was interrupted is finished or undone first, which takes as long as it takes.
+	if err := d.notify.Extend(recovery); err != nil {
+		d.log.Warn("tell systemd", zap.Error(err))
 	}
 	engine, err := lifecycle.Open(ctx, d.engineOptions())
 	if err != nil {
@@ -85,7 +93,9 @@ func (d *daemon) run(ctx context.Context) error {
 	if err := d.notify.Ready("looking for the identity of this host"); err != nil {
 		d.log.Warn("tell systemd", zap.Error(err))
 	}
-	go d.watchdog(ctx)
+	watched, unwatch := context.WithCancel(context.WithoutCancel(ctx)) // what is finished at the stop is watched too
+	defer unwatch()
+	go d.watchdog(watched)
 	a, err := d.connect(ctx, engine, publish)
 	if errors.Is(err, errStopped) {
 		d.log.Info("stopped")
@@ -100,9 +110,22 @@ func (d *daemon) run(ctx context.Context) error {
 	return nil
 }
 
+// recovery is the time that systemd gives to finishing or undoing an installation at the start.
+const recovery = 15 * time.Minute
+
+// noCoreDumps keeps this process from leaving one. The hard limit stays: what a hook starts may want its dumps.
+func noCoreDumps() error {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_CORE, &limit); err != nil {
+		return err
+	}
+	limit.Cur = 0
+	return syscall.Setrlimit(syscall.RLIMIT_CORE, &limit)
+}
+
 // stopping tells systemd, and asks it for the time that a download or installation in hand may take.
 func (d *daemon) stopping() {
-	if err := errors.Join(d.notify.Stopping("finishing what is in hand"), d.notify.Extend(d.cfg.StopTimeout+lastMoments)); err != nil {
+	if err := errors.Join(d.notify.Stopping("finishing what is in hand"), d.notify.Extend(d.live.Load().StopTimeout+lastMoments)); err != nil {
 		d.log.Warn("tell systemd", zap.Error(err))
 	}
 }
@@ -148,12 +171,12 @@ func (d *daemon) connect(ctx context.Context, engine *lifecycle.Engine, publish 
 	}
 	d.log.Info("this host", zap.String("host", who.HostID), zap.String("region", who.Region), zap.String("endpoint", endpoint), zap.Bool("on_premises", who.OnPremises))
 	a := agent.New(agent.Options{
-		Commands: commands, Engine: engine, Trust: d.trust, HostID: who.HostID, Pace: pace(d.cfg),
+		Commands: commands, Engine: engine, Trust: d.trust, HostID: who.HostID, Pace: pace(d.live.Load()), PollBound: pollBound(d.cfg),
 		MaxConcurrent: d.cfg.MaxConcurrent, Changed: publish, Polled: d.health.Metrics().Poll, Log: d.log.Named("agent"),
 	})
-	d.agent.Store(a)
 	d.who.Store(who)
-	engine.Set(d.settings(d.cfg))
+	d.agent.Store(a)
+	d.takeOver(engine)
 	return a, nil
 }
 
@@ -226,6 +249,24 @@ func problems(err error) []string {
 	return lines
 }
 
+// pollBound is the longest that a poll may take: what its four attempts (P-32) may wait for a connection, credentials and an answer.
+func pollBound(c *config.Config) time.Duration {
+	const attempts, aside = 4, time.Minute
+	return attempts*(c.HTTPReadTimeout+aside) + aside
+}
+
+// takeOver makes what may change while the daemon runs take effect, as it was read last.
+func (d *daemon) takeOver(engine *lifecycle.Engine) {
+	d.taking.Lock()
+	defer d.taking.Unlock()
+	c := d.live.Load()
+	d.fetcher.tokenFile.Store(&c.GitHubTokenFile)
+	engine.Set(d.settings(c))
+	if a := d.agent.Load(); a != nil {
+		a.SetPace(pace(c))
+	}
+}
+
 // watchConfig takes over what may change while the daemon runs. A file that is wrong keeps the old values.
 func (d *daemon) watchConfig(ctx context.Context, engine *lifecycle.Engine) {
 	changes, err := config.Watch(ctx, d.p.loadOptions(), d.log.Named("config"))
@@ -247,11 +288,8 @@ func (d *daemon) watchConfig(ctx context.Context, engine *lifecycle.Engine) {
 		if err := d.watchApplication(cfg.Health); err != nil {
 			d.log.Error("health.probe", zap.Error(err))
 		}
-		engine.Set(d.settings(cfg))
-		d.fetcher.tokenFile.Store(&cfg.GitHubTokenFile)
-		if a := d.agent.Load(); a != nil {
-			a.SetPace(pace(cfg))
-		}
+		d.live.Store(cfg)
+		d.takeOver(engine)
 		d.log.Info("configuration read again", zap.Int("warnings", len(cfg.Warnings)))
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -12,6 +13,7 @@ import (
 	"slipway/agent/control"
 	"slipway/agent/control/controltest"
 	"slipway/agent/identity"
+	"slipway/lifecycle"
 )
 
 // P-14: the version that the service is told.
@@ -104,4 +106,46 @@ func TestPIDFile(t *testing.T) {
 		t.Fatalf("a stale pid file: %v", err)
 	}
 	p.release()
+}
+
+// L-34, P-91, V-89: which command lines are the official agent's. Ours may name its folders.
+func TestOfficialCommand(t *testing.T) {
+	for cmdline, want := range map[string]bool{
+		"codedeploy-agent: master 123":                                                                  true,
+		"/opt/codedeploy-agent/bin/codedeploy-agent\x00start\x00":                                       true,
+		"ruby\x00/opt/codedeploy-agent/bin/codedeploy-agent\x00start\x00":                               true,
+		"slipway\x00run\x00--config\x00/etc/codedeploy-agent/conf/codedeployagent.yml\x00":              false,
+		"/proc/self/exe\x00hook-shim\x00/opt/codedeploy-agent/deployment-root/.slipway/runs/0123/0\x00": false,
+		"vi\x00/etc/codedeploy-agent/conf/codedeployagent.yml\x00":                                      false,
+		"": false,
+	} {
+		if got := officialCommand(cmdline); got != want {
+			t.Errorf("officialCommand(%q) = %v", cmdline, got)
+		}
+	}
+}
+
+// Four attempts of a poll with the configured time-out are within what the watchdog grants.
+func TestPollBound(t *testing.T) {
+	for _, read := range []time.Duration{80 * time.Second, 10 * time.Minute} {
+		if got := pollBound(&config.Config{HTTPReadTimeout: read}); got < 4*(read+15*time.Second)+15*time.Second {
+			t.Errorf("pollBound(%v) = %v", read, got)
+		}
+	}
+}
+
+// A configuration that is read anew before it is known who this host is stays in force afterwards.
+func TestTakeOverIsTheLatest(t *testing.T) {
+	engine, err := lifecycle.Open(t.Context(), lifecycle.Options{Root: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer engine.Close()
+	d := &daemon{p: &program{}, cfg: &config.Config{GitHubTokenFile: "old"}}
+	d.live.Store(d.cfg)
+	d.live.Store(&config.Config{GitHubTokenFile: "new"})
+	d.takeOver(engine)
+	if got := *d.fetcher.tokenFile.Load(); got != "new" {
+		t.Errorf("in force: %s", got)
+	}
 }

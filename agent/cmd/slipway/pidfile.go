@@ -65,7 +65,22 @@ func officialAgent(pid string) bool {
 		return false
 	}
 	cmdline, err := os.ReadFile("/proc/" + pid + "/cmdline")
-	return err == nil && strings.Contains(string(cmdline), "codedeploy-agent")
+	return err == nil && officialCommand(string(cmdline))
+}
+
+// officialCommand reports whether a command line is the official agent's: its title (P-91), its binary, or the script of its binary. That
+// a path below /opt/codedeploy-agent or /etc/codedeploy-agent is named says nothing: ours names them too.
+func officialCommand(cmdline string) bool {
+	const name = "codedeploy-agent"
+	if strings.HasPrefix(cmdline, name) {
+		return true
+	}
+	for arg := range strings.SplitSeq(cmdline, "\x00") {
+		if filepath.Base(arg) == name {
+			return true
+		}
+	}
+	return false
 }
 
 // release removes the pid file and gives the lock free. The lock file stays: removing it would let two agents lock two files of one name.
