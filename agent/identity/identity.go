@@ -169,13 +169,25 @@ func (r *resolver) client() (*metadata, error) {
 	return newMetadata(r.imdsEndpoint(), r.AllowIMDSv1), nil
 }
 
+// environmentNames are the names that the official agent knows for credentials of the environment, in its order (P-83): key, secret,
+// session token.
+var environmentNames = [][3]string{
+	{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"},
+	{"AMAZON_ACCESS_KEY_ID", "AMAZON_SECRET_ACCESS_KEY", "AMAZON_SESSION_TOKEN"},
+	{"AWS_ACCESS_KEY", "AWS_SECRET_KEY", "AWS_SESSION_TOKEN"},
+}
+
 // environmentKeys are the environment's credentials where they are allowed.
 func (r *resolver) environmentKeys() aws.CredentialsProvider {
-	id, secret := r.Getenv("AWS_ACCESS_KEY_ID"), r.Getenv("AWS_SECRET_ACCESS_KEY")
-	if !r.AllowEnvCredentials || id == "" || secret == "" {
+	if !r.AllowEnvCredentials {
 		return nil
 	}
-	return credentials.NewStaticCredentialsProvider(id, secret, r.Getenv("AWS_SESSION_TOKEN"))
+	for _, n := range environmentNames {
+		if id, secret := r.Getenv(n[0]), r.Getenv(n[1]); id != "" && secret != "" {
+			return credentials.NewStaticCredentialsProvider(id, secret, r.Getenv(n[2]))
+		}
+	}
+	return nil
 }
 
 // strayKeys tells that keys of the environment are not used: whoever set them expects otherwise.

@@ -116,6 +116,13 @@ func TestResolve(t *testing.T) {
 			"AKIATEST",
 		},
 		{
+			"P-83 the older names of the same", nil,
+			Options{AllowEnvCredentials: true},
+			[]string{"AWS_ACCESS_KEY", "AKIAOLD", "AWS_SECRET_KEY", "s", "AWS_REGION", "us-west-2", "AWS_HOST_IDENTIFIER", "host"},
+			Identity{HostID: "host", Region: "us-west-2", Domain: "amazonaws.com", Partition: "aws"},
+			"AKIAOLD",
+		},
+		{
 			"P-77 all from the environment: no metadata asked", nil,
 			Options{AllowEnvCredentials: true},
 			[]string{"AWS_ACCESS_KEY_ID", "AKIATEST", "AWS_SECRET_ACCESS_KEY", "s", "AWS_REGION", "us-west-2", "AWS_HOST_IDENTIFIER", "host"},
