@@ -409,11 +409,15 @@ func TestRestartDuringScript(t *testing.T) {
 func TestRedelivery(t *testing.T) {
 	r := newRig(t)
 	r.shelf.put("k", map[string]string{"appspec.yml": r.appspec("AfterInstall=p.sh"), "content/f": "", "p.sh": proof})
-	r.start()
+	a := r.start()
 	spec := r.spec("d-1", "k")
 	r.do("DownloadBundle", spec)
 	id := r.send("AfterInstall", spec)
 	first := r.await(id)
+	// A poll that was asked before the completion was accepted is not taken at its word: wait for one that was asked after it.
+	eventually(t, "the command is settled", func() bool { return len(a.Status().InHand) == 0 })
+	polls := len(r.service.Calls())
+	eventually(t, "two more polls", func() bool { return len(r.service.Calls()) >= polls+2 })
 	r.service.Redeliver(id)
 	eventually(t, "a second completion", func() bool { s, _ := r.service.State(id); return len(s.Completions) == 2 })
 	again := r.await(id)
