@@ -66,6 +66,9 @@ type LocalLocation struct {
 type Object struct {
 	ETag, VersionID string
 	Bytes           int64
+	// Sum is a checksum of the content with its name before it, as "md5:<hex>": the one that it was verified with, or where the source
+	// keeps none (GitHub, files of this host, objects uploaded in parts) a SHA-256 of what arrived. [Check] compares a file with it.
+	Sum string
 }
 
 // Format is how the revision's bundle is packed.

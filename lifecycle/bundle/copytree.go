@@ -16,26 +16,32 @@ import (
 // subject to the umask, and links are copied as links; owners, times and the modes of folders are not kept. Files share blocks with
 // the original where the file system can. Devices, pipes and sockets are refused by name. On an error the folder holds a part.
 func CopyTree(ctx context.Context, from string, to *os.Root) error {
+	_, err := copyTree(ctx, from, to)
+	return err
+}
+
+func copyTree(ctx context.Context, from string, to *os.Root) (Stats, error) {
 	src, err := os.OpenRoot(from)
 	if err != nil {
-		return fmt.Errorf("open the folder to copy: %w", err)
+		return Stats{}, fmt.Errorf("open the folder to copy: %w", err)
 	}
 	defer src.Close()
 	dst, err := to.Stat(".")
 	if err != nil {
-		return fmt.Errorf("look at %s: %w", to.Name(), err)
+		return Stats{}, fmt.Errorf("look at %s: %w", to.Name(), err)
 	}
 	c := &copier{ctx: ctx, src: src, to: to, self: dst}
 	if err := c.folder("."); err != nil {
-		return fmt.Errorf("copy %s: %w", from, outOfSpace(err, to.Name()))
+		return c.stats, fmt.Errorf("copy %s: %w", from, outOfSpace(err, to.Name()))
 	}
-	return nil
+	return c.stats, nil
 }
 
 type copier struct {
 	ctx     context.Context // of the one call that the copier lives for
 	src, to *os.Root
 	self    fs.FileInfo // the folder copied into
+	stats   Stats
 }
 
 func (c *copier) folder(name string) error {
@@ -76,14 +82,17 @@ func (c *copier) entry(name string, kind fs.FileMode) error {
 		if err := c.to.Mkdir(name, 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
+		c.stats.Dirs++
 		return c.folder(name)
 	case fs.ModeSymlink:
 		target, err := c.src.Readlink(name)
 		if err != nil {
 			return err
 		}
+		c.stats.Links++
 		return c.to.Symlink(target, name)
 	case 0:
+		c.stats.Files++
 		return c.file(name)
 	default:
 		return fmt.Errorf("%s is %s: a bundle may hold files, folders and links", quoted(name), kindOf(kind))
@@ -108,20 +117,22 @@ func (c *copier) file(name string) error {
 	if err != nil {
 		return err
 	}
-	err = copyFile(c.ctx, to, from)
+	err = copyFile(c.ctx, to, from, func(n int64) { c.stats.Bytes += n })
 	return errors.Join(err, to.Close())
 }
 
 // copyPiece is how much is copied between two looks at the context.
 const copyPiece = 64 << 20
 
-// copyFile copies from one file to another inside the kernel where it can: only with the two files as they are does io.Copy know.
-func copyFile(ctx context.Context, to, from *os.File) error {
+// copyFile copies from one file to another inside the kernel where it can: only with the two files as they are does io.Copy know. It
+// tells of each piece.
+func copyFile(ctx context.Context, to, from *os.File, copied func(n int64)) error {
 	for {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
 		}
 		n, err := io.CopyN(to, from, copyPiece)
+		copied(n)
 		if errors.Is(err, io.EOF) || err == nil && n == 0 {
 			return nil
 		}

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,7 +27,7 @@ var gitHubPauses = []time.Duration{10 * time.Second, 30 * time.Second, 90 * time
 
 // gitHub downloads the archive of a commit (I-13). Answers that may change and trouble of the network are tried again after 10, 30
 // and 90 s (I-15, X-34); a rate limit is waited for as long as the context allows; 401, 404 and their like are final.
-func (f *Fetcher) gitHub(ctx context.Context, from GitHubLocation, to *os.File) (Object, error) {
+func (f *Fetcher) gitHub(ctx context.Context, from GitHubLocation, to *arrival) (Object, error) {
 	address, err := f.gitHubURL(from)
 	if err != nil {
 		return Object{}, err
@@ -67,7 +66,7 @@ func (f *Fetcher) gitHub(ctx context.Context, from GitHubLocation, to *os.File) 
 		if err := sleep(ctx, pause); err != nil {
 			return Object{}, fmt.Errorf("download %s: %w", from, err)
 		}
-		if err := empty(to); err != nil {
+		if err := to.anew(); err != nil {
 			return Object{}, err
 		}
 	}
@@ -102,7 +101,7 @@ func (f *Fetcher) gitHubURL(from GitHubLocation) (*url.URL, error) {
 }
 
 // gitHubAttempt is one request and its redirects.
-func (f *Fetcher) gitHubAttempt(ctx context.Context, address *url.URL, from GitHubLocation, to *os.File) (int64, error) {
+func (f *Fetcher) gitHubAttempt(ctx context.Context, address *url.URL, from GitHubLocation, to *arrival) (int64, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address.String(), http.NoBody)
 	if err != nil {
 		return 0, err
@@ -127,7 +126,7 @@ func (f *Fetcher) gitHubAttempt(ctx context.Context, address *url.URL, from GitH
 	if res.StatusCode != http.StatusOK {
 		return 0, gitHubAnswer(res, from)
 	}
-	if err := room(to, res.ContentLength); err != nil {
+	if err := room(to.file, res.ContentLength); err != nil {
 		return 0, err
 	}
 	written, err := copyBody(to, res.Body)
@@ -141,12 +140,12 @@ func (f *Fetcher) gitHubAttempt(ctx context.Context, address *url.URL, from GitH
 }
 
 // copyBody keeps a connection that breaks off, which is tried again, apart from a disk that is full, which is not.
-func copyBody(to *os.File, body io.Reader) (int64, error) {
+func copyBody(to *arrival, body io.Reader) (int64, error) {
 	buf := make([]byte, 128<<10)
 	for written := int64(0); ; {
 		n, err := body.Read(buf)
-		if _, err := to.Write(buf[:n]); err != nil {
-			return 0, fmt.Errorf("write the bundle: %w", outOfSpace(err, to.Name()))
+		if _, err := to.WriteAt(buf[:n], written); err != nil {
+			return 0, fmt.Errorf("write the bundle: %w", outOfSpace(err, to.file.Name()))
 		}
 		written += int64(n)
 		if err == io.EOF {

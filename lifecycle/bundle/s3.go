@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
@@ -40,12 +39,13 @@ const (
 	partAttempts       = 4 // at one part whose body breaks off
 )
 
-type s3Objects struct {
+// Objects downloads objects of S3. [NewS3] makes it.
+type Objects struct {
 	opts S3Options
 }
 
 // NewS3 makes the client. It sends nothing.
-func NewS3(opts S3Options) Objects {
+func NewS3(opts S3Options) *Objects {
 	opts.PartSize = cmp.Or(opts.PartSize, defaultPartSize)
 	opts.Concurrency = cmp.Or(opts.Concurrency, defaultConcurrency)
 	if opts.HTTP == nil {
@@ -57,58 +57,65 @@ func NewS3(opts S3Options) Objects {
 	if opts.Log == nil {
 		opts.Log = zap.NewNop()
 	}
-	return &s3Objects{opts}
+	return &Objects{opts}
 }
 
-// Download fetches the object in parts that are bound to one version and one ETag: one request for a small object, several at once
-// for a large one. A part that breaks off is fetched again, not the whole. A bucket in another region is followed there, as the
-// reference's SDK does, and expired credentials are asked for anew, once each.
-func (s *s3Objects) Download(ctx context.Context, from S3Location, to *os.File) (Object, error) {
-	region, refreshed := s.opts.Region, false
+// fetch downloads the object in parts that are bound to one version and one ETag: one request for a small object, several at
+// once for a large one. A part that breaks off is fetched again, not the whole. A bucket in another region is followed there, as the
+// reference's SDK does, and expired credentials are asked for anew, once each. On success the content has been checked against the ETag
+// as far as the ETag tells it, or against a checksum that is stored with the object.
+func (o *Objects) fetch(ctx context.Context, from S3Location, a *arrival) (Object, error) {
+	region, refreshed := o.opts.Region, false
 	for {
-		object, err := s.download(ctx, region, from, to)
+		object, err := o.download(ctx, region, from, a)
 		if err == nil {
 			return object, nil
 		}
 		if cause := context.Cause(ctx); cause != nil {
 			return Object{}, fmt.Errorf("download %s: %w", from, cause)
 		}
-		if other := bucketRegion(err); other != "" && other != region && region == s.opts.Region && s.opts.Endpoint == "" {
-			s.opts.Log.Info("the bucket is in another region", zap.String("bucket", from.Bucket), zap.String("region", other))
+		if other := bucketRegion(err); other != "" && other != region && region == o.opts.Region && o.opts.Endpoint == "" {
+			o.opts.Log.Info("the bucket is in another region", zap.String("bucket", from.Bucket), zap.String("region", other))
 			region = other
-		} else if cache, ok := s.opts.Credentials.(*aws.CredentialsCache); ok && !refreshed && isExpired(err) {
-			s.opts.Log.Info("the credentials have expired: asked for anew")
+		} else if cache, ok := o.opts.Credentials.(*aws.CredentialsCache); ok && !refreshed && isExpired(err) {
+			o.opts.Log.Info("the credentials have expired: asked for anew")
 			cache.Invalidate()
 			refreshed = true
 		} else {
-			return Object{}, s.explain(err, region, from)
+			return Object{}, o.explain(err, region, from)
 		}
-		if err := empty(to); err != nil {
+		if err := a.anew(); err != nil {
 			return Object{}, err
 		}
 	}
 }
 
-func (s *s3Objects) client(region string) *s3.Client {
+func (o *Objects) client(region string) *s3.Client {
 	return s3.New(s3.Options{
 		Region:       region,
-		Credentials:  s.opts.Credentials,
-		HTTPClient:   s.opts.HTTP,
-		UsePathStyle: s.opts.PathStyle || isAddress(s.opts.Endpoint),
-		Retryer:      retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts = s3Attempts }),
-		BaseEndpoint: pointer(s.opts.Endpoint),
+		Credentials:  o.opts.Credentials,
+		HTTPClient:   o.opts.HTTP,
+		UsePathStyle: o.opts.PathStyle || isAddress(o.opts.Endpoint),
+		Retryer:      retry.NewStandard(func(r *retry.StandardOptions) { r.MaxAttempts = s3Attempts }),
+		BaseEndpoint: pointer(o.opts.Endpoint),
 		// A range has no checksum of its own; the SDK's word about that each time helps nobody.
 		DisableLogOutputChecksumValidationSkipped: true,
 	})
 }
 
-func (s *s3Objects) download(ctx context.Context, region string, from S3Location, to *os.File) (Object, error) {
-	api := &pinned{Client: s.client(region), want: unquote(from.ETag), to: to}
-	manager := transfermanager.New(api, func(o *transfermanager.Options) {
-		o.GetObjectType = tmtypes.GetObjectRanges
-		o.PartSizeBytes = s.opts.PartSize
-		o.Concurrency = s.opts.Concurrency
-		o.PartBodyMaxRetries = partAttempts
+func (o *Objects) download(ctx context.Context, region string, from S3Location, a *arrival) (Object, error) {
+	api := &pinned{Client: o.client(region), want: unquote(from.ETag), to: a, answered: make(chan struct{})}
+	choose := func(ctx context.Context) (checksum, error) { return o.expected(ctx, api, from) }
+	return summed(ctx, a, choose, func() (Object, error) { return o.parts(ctx, api, from) })
+}
+
+// parts brings all parts of an object.
+func (o *Objects) parts(ctx context.Context, api *pinned, from S3Location) (Object, error) {
+	manager := transfermanager.New(api, func(t *transfermanager.Options) {
+		t.GetObjectType = tmtypes.GetObjectRanges
+		t.PartSizeBytes = o.opts.PartSize
+		t.Concurrency = o.opts.Concurrency
+		t.PartBodyMaxRetries = partAttempts
 	})
 	in := &transfermanager.DownloadObjectInput{Bucket: &from.Bucket, Key: &from.Key, WriterAt: api, VersionID: pointer(from.Version)}
 	if api.want != "" {
@@ -117,18 +124,9 @@ func (s *s3Objects) download(ctx context.Context, region string, from S3Location
 	if _, err := manager.DownloadObject(ctx, in); err != nil {
 		return Object{}, cmp.Or(api.refused(), err)
 	}
-	info, err := to.Stat()
-	if err != nil {
-		return Object{}, fmt.Errorf("look at the bundle: %w", err)
-	}
 	first := api.first
-	if info.Size() != first.total {
-		return Object{}, fmt.Errorf("%d bytes arrived of %d: %w", info.Size(), first.total, ErrDiffers)
-	}
-	if first.total > 0 {
-		if err := s.verify(ctx, api, from, to); err != nil {
-			return Object{}, err
-		}
+	if n := api.to.bytes(); n != first.total {
+		return Object{}, fmt.Errorf("%d bytes arrived of %d: %w", n, first.total, ErrDiffers)
 	}
 	return Object{ETag: first.etag, VersionID: first.version, Bytes: first.total}, nil
 }

@@ -21,7 +21,7 @@ func (e *explained) Error() string { return e.text }
 func (e *explained) Unwrap() error { return e.err }
 
 // explain says what S3's answer means for this bucket and this key, and what to do.
-func (s *s3Objects) explain(err error, region string, from S3Location) error {
+func (o *Objects) explain(err error, region string, from S3Location) error {
 	failure, status := answer(err)
 	if failure == nil {
 		return fmt.Errorf("download %s: %w", from, err)

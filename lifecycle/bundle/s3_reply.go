@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,7 +18,9 @@ import (
 type pinned struct {
 	*s3.Client
 	want string // ETag of the revision, without quotes; empty for any
-	to   *os.File
+	to   *arrival
+	// answered is closed when first is there, which then stays as it is.
+	answered chan struct{}
 
 	mu     sync.Mutex // guards what follows
 	seen   bool
@@ -55,7 +56,7 @@ func (p *pinned) GetObject(ctx context.Context, in *s3.GetObjectInput, opts ...f
 func (p *pinned) WriteAt(b []byte, at int64) (int, error) {
 	n, err := p.to.WriteAt(b, at)
 	if err != nil {
-		p.object(fmt.Errorf("write the bundle: %w", outOfSpace(err, p.to.Name())))
+		p.object(fmt.Errorf("write the bundle: %w", outOfSpace(err, p.to.file.Name())))
 	}
 	return n, err
 }
@@ -88,7 +89,8 @@ func (p *pinned) check(in *s3.GetObjectInput, out *s3.GetObjectOutput) (part int
 		err = fmt.Errorf("its ETag is %q and the revision was registered with %q: it has been replaced since: %w", r.etag, p.want, ErrDiffers)
 	case !p.seen:
 		p.seen, p.first = true, r
-		err = room(p.to, r.total)
+		close(p.answered)
+		err = room(p.to.file, r.total)
 	case r != p.first:
 		err = fmt.Errorf("it was replaced while it was downloaded (ETag %q, then %q): %w", p.first.etag, r.etag, ErrDiffers)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/md5"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -143,7 +144,7 @@ func TestS3Download(t *testing.T) {
 				if !bytes.Equal(got, data) {
 					t.Errorf("ETag %q: %d bytes that differ", asked, len(got))
 				}
-				if want := (Object{ETag: etag, Bytes: int64(c.size)}); object != want {
+				if want := (Object{ETag: etag, Bytes: int64(c.size), Sum: "md5:" + etag}); object != want {
 					t.Errorf("Object = %+v, want %+v", object, want)
 				}
 				slices.Sort(s.requests)
@@ -317,19 +318,20 @@ func TestS3Checksums(t *testing.T) {
 		sum[i] = byte(nvme >> (56 - 8*i))
 	}
 	good := base64Of(sum[:])
+	sha, plain := fmt.Sprintf("sha256:%x", sha256.Sum256(data)), fmt.Sprintf("md5:%x", md5.Sum(data))
 	for _, c := range []struct {
 		name    string
 		headers map[string]string
-		differs bool
+		sum     string // empty: the content differs
 		heads   int
 	}{
-		{"KMS and a checksum", map[string]string{"X-Amz-Server-Side-Encryption": "aws:kms", "X-Amz-Checksum-Crc64nvme": good, "X-Amz-Checksum-Type": "FULL_OBJECT"}, false, 1},
-		{"KMS and a wrong checksum", map[string]string{"X-Amz-Server-Side-Encryption": "aws:kms", "X-Amz-Checksum-Crc64nvme": base64Of(make([]byte, 8))}, true, 1},
-		{"key of the customer", map[string]string{"X-Amz-Server-Side-Encryption-Customer-Algorithm": "AES256"}, false, 1},
-		{"KMS, wrong sum of the strongest", map[string]string{"X-Amz-Server-Side-Encryption": "aws:kms:dsse", "X-Amz-Checksum-Crc64nvme": good, "X-Amz-Checksum-Sha256": base64Of(make([]byte, 32))}, true, 1},
-		{"ETag of parts", map[string]string{"Etag": `"0123456789abcdef0123456789abcdef-3"`, "X-Amz-Checksum-Sha256": base64Of(make([]byte, 32)) + "-3"}, false, 1},
-		{"ETag of parts and a composite checksum", map[string]string{"Etag": `"0123456789abcdef0123456789abcdef-3"`, "X-Amz-Checksum-Sha256": base64Of(make([]byte, 32)), "X-Amz-Checksum-Type": "COMPOSITE"}, false, 1},
-		{"encrypted by S3 itself", map[string]string{"X-Amz-Server-Side-Encryption": "AES256"}, false, 0},
+		{"KMS and a checksum", map[string]string{"X-Amz-Server-Side-Encryption": "aws:kms", "X-Amz-Checksum-Crc64nvme": good, "X-Amz-Checksum-Type": "FULL_OBJECT"}, fmt.Sprintf("crc64nvme:%x", sum), 1},
+		{"KMS and a wrong checksum", map[string]string{"X-Amz-Server-Side-Encryption": "aws:kms", "X-Amz-Checksum-Crc64nvme": base64Of(make([]byte, 8))}, "", 1},
+		{"key of the customer", map[string]string{"X-Amz-Server-Side-Encryption-Customer-Algorithm": "AES256"}, sha, 1},
+		{"KMS, wrong sum of the strongest", map[string]string{"X-Amz-Server-Side-Encryption": "aws:kms:dsse", "X-Amz-Checksum-Crc64nvme": good, "X-Amz-Checksum-Sha256": base64Of(make([]byte, 32))}, "", 1},
+		{"ETag of parts", map[string]string{"Etag": `"0123456789abcdef0123456789abcdef-3"`, "X-Amz-Checksum-Sha256": base64Of(make([]byte, 32)) + "-3"}, sha, 1},
+		{"ETag of parts and a composite checksum", map[string]string{"Etag": `"0123456789abcdef0123456789abcdef-3"`, "X-Amz-Checksum-Sha256": base64Of(make([]byte, 32)), "X-Amz-Checksum-Type": "COMPOSITE"}, sha, 1},
+		{"encrypted by S3 itself", map[string]string{"X-Amz-Server-Side-Encryption": "AES256"}, plain, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newStore(t)
@@ -341,9 +343,9 @@ func TestS3Checksums(t *testing.T) {
 					}
 				}
 			}
-			_, got, err := s.fetch(S3Location{Key: "k"})
-			if c.differs != errors.Is(err, ErrDiffers) || !c.differs && (err != nil || !bytes.Equal(got, data)) {
-				t.Errorf("Fetch() = %v, want that it differs: %v", err, c.differs)
+			object, got, err := s.fetch(S3Location{Key: "k"})
+			if differs := c.sum == ""; differs != errors.Is(err, ErrDiffers) || !differs && (err != nil || !bytes.Equal(got, data)) || object.Sum != c.sum {
+				t.Errorf("Fetch() = %+v, %v, want the sum %q", object, err, c.sum)
 			}
 			heads := 0
 			for _, r := range s.requests {

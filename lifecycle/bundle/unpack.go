@@ -83,23 +83,33 @@ func Unpack(ctx context.Context, archive *os.File, format Format, to *os.Root, l
 	if info.Size() == 0 {
 		return Stats{}, &ArchiveError{Problem: "the bundle is empty: it has 0 bytes"}
 	}
-	u := &unpacker{archive: archive, size: info.Size(), tree: newTree(to, quota{Limits: limits, packed: info.Size()})}
+	size := func(int64) (int64, error) { return info.Size(), nil }
+	u := &unpacker{archive: archive, size: info.Size(), tree: newTree(to, quota{Limits: limits, packed: size})}
 	defer u.tree.close()
 	switch format {
 	case Zip:
 		err = u.zip(ctx)
 	case Tar, Tgz:
-		err = u.tar(ctx, format)
+		err = u.tar(ctx, format, func(ctx context.Context) io.Reader { return &source{ctx: ctx, ReaderAt: archive} })
 	default:
-		return Stats{}, fmt.Errorf("bundle type %q is not one of tar, tgz, zip", string(format))
+		err = unknownFormat(format)
 	}
 	if err == nil {
 		err = u.tree.finish()
 	}
+	return u.tree.stats, unpackTrouble(ctx, err, to)
+}
+
+func unknownFormat(format Format) error {
+	return fmt.Errorf("bundle type %q is not one of tar, tgz, zip", string(format))
+}
+
+// unpackTrouble is the error of an unpacking for a person: the reason why it was ended, if it was, and a full disk in words.
+func unpackTrouble(ctx context.Context, err error, to *os.Root) error {
 	if cause := context.Cause(ctx); err != nil && cause != nil {
-		err = cause
+		return cause
 	}
-	return u.tree.stats, outOfSpace(err, to.Name())
+	return outOfSpace(err, to.Name())
 }
 
 // unpacker is one archive on its way into one folder.
@@ -107,8 +117,8 @@ func Unpack(ctx context.Context, archive *os.File, format Format, to *os.Root, l
 // The work is split so that its result does not depend on chance: one goroutine reads the archive's entries in order and makes every
 // name, and only the content of files that are already open is written by others.
 type unpacker struct {
-	archive *os.File
-	size    int64
+	archive io.ReaderAt // of a zip
+	size    int64       // of a zip
 	tree    *tree
 }
 
@@ -158,9 +168,17 @@ func send[J any](ctx context.Context, out chan<- J, j J, drop func(J)) error {
 // quota counts what comes out of an archive.
 type quota struct {
 	Limits
-	packed  int64 // bytes of the archive
+	// packed is how many bytes the archive has. While it arrives, that is how many are there, and more than the least if more come.
+	packed  func(least int64) (int64, error)
 	bytes   int64
 	entries int
+	over    bool // a limit was exceeded
+}
+
+// exceeded is the error for an entry that goes over a limit.
+func (q *quota) exceeded(name, format string, args ...any) error {
+	q.over = true
+	return &ArchiveError{Entry: name, Problem: fmt.Sprintf(format, args...)}
 }
 
 // take counts an entry and its content.
@@ -175,7 +193,7 @@ func (q *quota) take(name string, n int64) error {
 func (q *quota) count(name string) error {
 	q.entries++
 	if q.MaxFiles > 0 && q.entries > q.MaxFiles {
-		return &ArchiveError{Entry: name, Problem: fmt.Sprintf("is one more than the %d entries that a bundle may have (limits.max_files)", q.MaxFiles)}
+		return q.exceeded(name, "is one more than the %d entries that a bundle may have (limits.max_files)", q.MaxFiles)
 	}
 	return nil
 }
@@ -186,12 +204,22 @@ func (q *quota) content(name string, n int64) error {
 	case n < 0:
 		return &ArchiveError{Entry: name, Problem: "says it has a negative size"}
 	case n > 1<<62-q.bytes || q.MaxSize > 0 && q.bytes+n > q.MaxSize:
-		return &ArchiveError{Entry: name, Problem: fmt.Sprintf("would bring the content to more than the %s that a bundle may unpack to (limits.max_size)", amount(q.MaxSize))}
+		return q.exceeded(name, "would bring the content to more than the %s that a bundle may unpack to (limits.max_size)", amount(q.MaxSize))
 	}
 	q.bytes += n
-	if q.MaxRatio > 0 && q.bytes > ratioFloor && q.bytes/int64(q.MaxRatio) > q.packed {
-		return &ArchiveError{Entry: name, Problem: fmt.Sprintf("brings the content to %s, more than %d times the bundle's %s: this looks like a decompression bomb (limits.max_ratio)",
-			amount(q.bytes), q.MaxRatio, amount(q.packed))}
+	if q.MaxRatio <= 0 || q.bytes <= ratioFloor {
+		return nil
+	}
+	// Of a bundle that arrives, as much is unpacked as what is there allows, and no more until more is there: a good one is never
+	// refused for its beginning, and a bomb never gets ahead.
+	least := q.bytes / int64(q.MaxRatio)
+	packed, err := q.packed(least)
+	if err != nil {
+		return err
+	}
+	if least > packed {
+		return q.exceeded(name, "brings the content to %s, more than %d times the bundle's %s: this looks like a decompression bomb (limits.max_ratio)",
+			amount(q.bytes), q.MaxRatio, amount(packed))
 	}
 	return nil
 }

@@ -30,13 +30,13 @@ type tarJob struct {
 }
 
 // tar unpacks a tar, plain or compressed (I-18). Three things go on at once: decompressing, reading entries and making their
-// names, and filling small files.
-func (u *unpacker) tar(ctx context.Context, format Format) error {
+// names, and filling small files. The archive is read from what open gives, which ends with its context.
+func (u *unpacker) tar(ctx context.Context, format Format, open func(context.Context) io.Reader) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	raw := bufio.NewReaderSize(&source{ctx: ctx, ReaderAt: u.archive}, 256<<10)
-	head, err := raw.Peek(int(min(u.size, 512)))
-	if err != nil {
+	raw := bufio.NewReaderSize(open(ctx), 256<<10)
+	head, err := raw.Peek(512)
+	if err != nil && !errors.Is(err, io.EOF) {
 		return archiveTrouble("", "is cut off", err)
 	}
 	var plain io.Reader = raw
@@ -75,8 +75,10 @@ func (u *unpacker) drain(r io.Reader) error {
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := r.Read(buf)
-		if err := u.tree.content("", int64(n)); err != nil {
+		if err := u.tree.content("", int64(n)); u.tree.over {
 			return &ArchiveError{Problem: "what follows the last entry", Err: err}
+		} else if err != nil {
+			return err
 		}
 		if err == io.EOF {
 			return nil
