@@ -19,7 +19,7 @@ import (
 func (f *Fetcher) Bring(ctx context.Context, rev Revision, file *os.File, to *os.Root, limits Limits) (Object, Stats, error) {
 	switch rev.Type {
 	case LocalDirectory:
-		stats, err := copyTree(ctx, rev.Local.Path, to)
+		stats, err := copyTree(ctx, rev.Local.Path, to, false)
 		return Object{}, stats, err
 	case S3, GitHub, LocalFile:
 	default:

@@ -20,6 +20,15 @@ func setTime(fd int, mtime unix.Timespec) error {
 	return nil
 }
 
+// setLinkTime sets the modification time of a symbolic link in an open folder.
+func setLinkTime(folder *os.File, base, name string, mtime unix.Timespec) error {
+	times := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, mtime}
+	if err := unix.UtimesNanoAt(int(folder.Fd()), base, times, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return fmt.Errorf("set the time of the symbolic link %s: %w", name, err)
+	}
+	return nil
+}
+
 // room fails when the file system of an open file has not that many bytes free. File systems that do not say are trusted.
 func room(f *os.File, need int64) error {
 	var st unix.Statfs_t

@@ -65,18 +65,13 @@ func newTree(root *os.Root, q quota) *tree {
 // close gives back the descriptors. The folder unpacked into stays open: it is the caller's.
 func (t *tree) close() {
 	t.cut(1)
-	if t.way[0].self != nil {
-		t.way[0].self.Close()
-		t.way[0].self = nil
-	}
+	t.way[0].shut()
 }
 
 func (t *tree) cut(depth int) {
 	for _, l := range t.way[depth:] {
 		l.root.Close()
-		if l.self != nil {
-			l.self.Close()
-		}
+		l.shut()
 	}
 	t.way = t.way[:depth]
 }
@@ -216,10 +211,7 @@ func (t *tree) symlink(entry, name, target string, a attrs) error {
 			return fmt.Errorf("set the owner of the symbolic link %s: %w", t.path(base), err)
 		}
 	}
-	if err := unix.UtimesNanoAt(fd, base, []unix.Timespec{{Nsec: unix.UTIME_OMIT}, a.mtime}, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return fmt.Errorf("set the time of the symbolic link %s: %w", t.path(base), err)
-	}
-	return nil
+	return setLinkTime(self, base, t.path(base), a.mtime)
 }
 
 // link makes a hard link to a file that the archive brought before.
@@ -326,6 +318,14 @@ func (t *tree) finish() error {
 		}
 	}
 	return nil
+}
+
+// shut gives back what open opened.
+func (l *level) shut() {
+	if l.self != nil {
+		l.self.Close()
+		l.self = nil
+	}
 }
 
 // open is the folder as a file, for the calls that need a descriptor.
