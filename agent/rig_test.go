@@ -66,7 +66,7 @@ func (s *shelf) put(key string, files map[string]string) {
 	s.bundles[key] = buf.Bytes()
 }
 
-func (s *shelf) Fetch(_ context.Context, rev bundle.Revision, to *os.File) (bundle.Object, error) {
+func (s *shelf) Bring(ctx context.Context, rev bundle.Revision, file *os.File, to *os.Root, limits bundle.Limits) (bundle.Object, bundle.Stats, error) {
 	if s.gate != nil {
 		s.gate()
 	}
@@ -75,13 +75,13 @@ func (s *shelf) Fetch(_ context.Context, rev bundle.Revision, to *os.File) (bund
 	s.fetched++
 	data, ok := s.bundles[rev.S3.Key]
 	if !ok {
-		return bundle.Object{}, fmt.Errorf("no such key %s", rev.S3.Key)
+		return bundle.Object{}, bundle.Stats{}, fmt.Errorf("no such key %s", rev.S3.Key)
 	}
-	if _, err := to.Write(data); err != nil {
-		return bundle.Object{}, err
+	if _, err := file.Write(data); err != nil {
+		return bundle.Object{}, bundle.Stats{}, err
 	}
-	_, err := to.Seek(0, 0)
-	return bundle.Object{ETag: "etag", Bytes: int64(len(data))}, err
+	stats, err := bundle.Unpack(ctx, file, rev.Format(), to, limits)
+	return bundle.Object{ETag: "etag", Bytes: int64(len(data))}, stats, err
 }
 
 // rig is one host with its command service.

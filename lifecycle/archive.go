@@ -56,6 +56,11 @@ func isDir(name string) bool {
 	return err == nil && info.IsDir()
 }
 
+func exists(name string) bool {
+	_, err := os.Lstat(name)
+	return err == nil
+}
+
 // maxAppSpec is read of an appspec at most; the parser refuses what is longer than its own limit.
 const maxAppSpec = 4 << 20
 
@@ -86,8 +91,11 @@ func readSpec(archive, configured string) (*appspec.Spec, error) {
 		}
 		return spec, nil
 	}
-	return nil, fmt.Errorf("the bundle has no %s at its top: %s", configured, contents(dir))
+	return nil, fmt.Errorf("%w: there is no %s at its top: %s", errNoSpec, configured, contents(dir))
 }
+
+// errNoSpec says that an archive has no appspec under any of its names.
+var errNoSpec = errors.New("the bundle has no appspec")
 
 // contents says what is at the top of a bundle, for a message.
 func contents(dir *os.Root) string {

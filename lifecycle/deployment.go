@@ -29,6 +29,8 @@ type Deployment struct {
 	ReuseFrom string
 	// Local marks a deployment of the local tool: H-5 then decides whose scripts run.
 	Local bool
+	// Undoes is the deployment that a local undo takes back; empty for any other deployment.
+	Undoes string
 }
 
 // A SpecificationError says which key of a deployment specification is wrong, and how.
@@ -109,7 +111,7 @@ func (d *Deployment) confine() error {
 			return &SpecificationError{Key: id.key, Problem: fmt.Sprintf("is %q, which cannot be the name of a folder", id.value)}
 		}
 	}
-	if d.GroupID == ownFolder || strings.HasPrefix(d.GroupID, ".") {
+	if strings.HasPrefix(d.GroupID, ".") {
 		return &SpecificationError{Key: "DeploymentGroupId", Problem: fmt.Sprintf("is %q: a name that begins with a dot is taken", d.GroupID)}
 	}
 	for _, taken := range []string{instructionsFolder, logsFolder, trackingFolder} {
@@ -119,6 +121,14 @@ func (d *Deployment) confine() error {
 	}
 	if strings.ContainsAny(d.AppSpecFilename, "\\\x00") || !filepath.IsLocal(d.AppSpecFilename) {
 		return &SpecificationError{Key: "AppSpecFilename", Problem: fmt.Sprintf("is %q, which is not a path inside the bundle", d.AppSpecFilename)}
+	}
+	return nil
+}
+
+// confined refuses a name that a person gave for a group or deployment on disk and that is none.
+func confined(what, name string) error {
+	if name == "" || strings.HasPrefix(name, ".") || strings.ContainsAny(name, "/\\\x00\n") {
+		return fmt.Errorf("%q is no name of a %s", name, what)
 	}
 	return nil
 }

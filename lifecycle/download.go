@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -13,89 +14,144 @@ import (
 	"slipway/lifecycle/bundle"
 )
 
-// download carries out DownloadBundle: retention, fetch, unpack, look at the appspec, then the archive appears under its name in one
-// step and the most-recent pointer is written (I-9). An error or a crash leaves no partial archive.
+// download carries out DownloadBundle: retention, the revision's arrival, which may have begun with an earlier event, then the archive
+// appears under its name in one step and the most-recent pointer is written (I-9). An error or a crash leaves no partial archive.
 func (e *Engine) download(ctx context.Context, d *Deployment) Result {
 	ctx, cancel := e.graced(ctx)
 	defer cancel()
 	began := time.Now()
-	removed, err := e.root.prune(d, e.settings.Load().MaxRevisions)
+	gone, err := e.root.prune(d.GroupID, d.ID, e.settings.Load().retention(), false)
 	if err != nil {
 		e.log.Warn("old deployments stay: the deployment goes on", zap.Error(err))
 	}
-	for _, path := range removed {
-		e.log.Info("old deployment removed", zap.String("path", path))
+	for _, p := range gone {
+		e.log.Info("old deployment removed", zap.String("path", p.Path), zap.String("because", p.Why), zap.Error(p.Err))
 	}
-	object, stats, err := e.fetch(ctx, d)
+	got, err := e.arrival(ctx, d)
 	if err != nil {
 		return failure(ctx, err)
 	}
-	if err := e.root.writePointer(d.GroupID, mostRecent, d); err != nil {
+	if err := e.place(d, got); err != nil {
 		return failure(ctx, err)
 	}
-	e.opts.Observe(Observation{Event: DownloadBundle, Deployment: d.ID, Bytes: object.Bytes})
+	if err := e.root.writePointer(d.GroupID, mostRecent, d.ID); err != nil {
+		return failure(ctx, err)
+	}
+	e.opts.Observe(Observation{Event: DownloadBundle, Deployment: d.ID, Bytes: got.Object.Bytes})
 	// The service reads where the bundle came from (V-24).
-	return success("BundleSource=downloaded", fmt.Sprintf("%s: %d bytes, %d files, %d bytes unpacked, in %s",
-		d.Revision, object.Bytes, stats.Files, stats.Bytes, rounded(time.Since(began))))
+	return success("BundleSource="+got.Source, fmt.Sprintf("%s: %s, %d bytes, %d files, %d bytes unpacked, in %s",
+		d.Revision, got.How, got.Object.Bytes, got.Stats.Files, got.Stats.Bytes, rounded(time.Since(began))))
 }
 
-// fetch brings the bundle and its unpacked archive into the deployment root. All work is done in a folder of our own on the same file
-// system, whose parts are then renamed into place.
-func (e *Engine) fetch(ctx context.Context, d *Deployment) (object bundle.Object, stats bundle.Stats, err error) {
-	work := e.root.own("prefetch", d.ID)
-	if err := os.RemoveAll(work); err != nil {
-		return object, stats, fmt.Errorf("remove what an earlier attempt left: %w", err)
-	}
-	archive := filepath.Join(work, archiveFolder)
-	if err := os.MkdirAll(archive, 0o755); err != nil {
-		return object, stats, fmt.Errorf("make a folder for the bundle: %w", err)
-	}
-	defer os.RemoveAll(work)
+// arrived is a revision that lies whole, verified and unpacked in a folder of our own, on the disk.
+type arrived struct {
+	Object bundle.Object `json:"object"`
+	Stats  bundle.Stats  `json:"stats"`
+	Source string        `json:"source"` // as the service reads it (V-24)
+	How    string        `json:"how"`    // as a person reads it
+	// Revision is which one it is, for the next process: the specification of a deployment never changes, but its folder is only a name.
+	Revision string `json:"revision"`
+}
 
+// arrivedFile says in a work folder that all of the revision is there.
+const arrivedFile = "arrived.json"
+
+// bring makes a revision arrive in .slipway/prefetch/<id>: from an earlier deployment on this disk, or from where it lies. All of it is on
+// the same file system as the place it is for. What an earlier process has completed is found again.
+func (e *Engine) bring(ctx context.Context, d *Deployment) (arrived, error) {
+	work := e.root.own("prefetch", d.ID)
+	if got, ok := foundArrived(work, d); ok {
+		return got, nil
+	}
+	if err := cleared(work); err != nil {
+		return arrived{}, err
+	}
+	got, err := e.obtain(ctx, d, work)
+	if err == nil {
+		_, err = readSpec(filepath.Join(work, archiveFolder), d.AppSpecFilename)
+	}
+	if err == nil {
+		err = syncTree(filepath.Join(work, archiveFolder))
+	}
+	if err == nil {
+		got.Revision = d.Revision.String()
+		err = writeArrived(work, got)
+	}
+	if err != nil {
+		os.RemoveAll(work)
+		return arrived{}, err // it says what was downloaded from where
+	}
+	return got, nil
+}
+
+func (e *Engine) obtain(ctx context.Context, d *Deployment, work string) (arrived, error) {
+	set := e.settings.Load()
+	if d.ReuseFrom != "" && (set.ReuseArchives || d.Local) {
+		got, err := e.reuseArchive(ctx, d, work)
+		if err == nil || d.Local {
+			return got, err
+		}
+		e.log.Warn("the archive of an earlier deployment cannot be taken over: the revision is downloaded", zap.String("deployment", d.ID), zap.String("from", d.ReuseFrom), zap.Error(err))
+		if err := cleared(work); err != nil {
+			return arrived{}, err
+		}
+	}
+	if got, ok := e.reuseBundle(ctx, d, work); ok {
+		return got, nil
+	}
+	if err := cleared(work); err != nil {
+		return arrived{}, err
+	}
 	file, err := os.OpenFile(filepath.Join(work, bundleFile), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return object, stats, fmt.Errorf("make a file for the bundle: %w", err)
+		return arrived{}, fmt.Errorf("make a file for the bundle: %w", err)
 	}
 	defer file.Close()
-	if object, err = e.opts.Fetcher.Fetch(ctx, d.Revision, file); err != nil {
-		return object, stats, err // it says what was downloaded from where
-	}
-	if stats, err = e.unpack(ctx, d, file, archive); err != nil {
-		return object, stats, fmt.Errorf("unpack %s: %w", d.Revision, err)
-	}
-	if _, err := readSpec(archive, d.AppSpecFilename); err != nil {
-		return object, stats, err
-	}
-	return object, stats, e.place(d, file, work, object)
-}
-
-func (e *Engine) unpack(ctx context.Context, d *Deployment, file *os.File, archive string) (bundle.Stats, error) {
-	dir, err := os.OpenRoot(archive)
+	dir, err := os.OpenRoot(filepath.Join(work, archiveFolder))
 	if err != nil {
-		return bundle.Stats{}, err
+		return arrived{}, fmt.Errorf("open the folder for the bundle: %w", err)
 	}
 	defer dir.Close()
-	stats, err := bundle.Unpack(ctx, file, d.Revision.Format(), dir, e.settings.Load().Limits)
-	if err != nil {
-		return stats, err
+	object, stats, err := e.opts.Fetcher.Bring(ctx, d.Revision, file, dir, set.Limits)
+	if err == nil && d.Revision.Type == bundle.LocalDirectory {
+		err = os.Remove(file.Name()) // a folder has no bundle (I-17)
 	}
-	return stats, bundle.Strip(dir)
+	return arrived{Object: object, Stats: stats, Source: sourceDownloaded, How: "downloaded"}, err
 }
 
-// place moves what was fetched to where the official agent keeps it (I-2, I-3, V-93). The archive goes last: its presence says
-// that the rest is there.
-func (e *Engine) place(d *Deployment, file *os.File, work string, object bundle.Object) error {
-	to := e.root.deployment(d)
+func writeArrived(work string, got arrived) error {
+	data, err := json.Marshal(got)
+	if err == nil {
+		err = writeState(filepath.Join(work, arrivedFile), data, true)
+	}
+	if err != nil {
+		return fmt.Errorf("note that the revision has arrived: %w", err)
+	}
+	return nil
+}
+
+func foundArrived(work string, d *Deployment) (got arrived, ok bool) {
+	data, err := os.ReadFile(filepath.Join(work, arrivedFile))
+	return got, err == nil && json.Unmarshal(data, &got) == nil && got.Revision == d.Revision.String() && isDir(filepath.Join(work, archiveFolder))
+}
+
+// place moves what arrived to where the official agent keeps it (I-2, I-3, V-93). The archive goes last: its presence says that the rest
+// is there. A process that is killed in between leaves the work folder to the next, which goes on.
+func (e *Engine) place(d *Deployment, got arrived) error {
+	work, to := e.root.own("prefetch", d.ID), e.root.deployment(d)
 	if err := os.MkdirAll(to, 0o755); err != nil {
 		return fmt.Errorf("make the deployment's folder: %w", err)
 	}
 	if err := os.RemoveAll(e.root.archive(d)); err != nil {
 		return fmt.Errorf("remove the archive of an earlier attempt: %w", err)
 	}
-	if err := errors.Join(file.Chmod(0o644), os.Rename(file.Name(), filepath.Join(to, bundleFile))); err != nil {
-		return fmt.Errorf("put the bundle into the deployment's folder: %w", err)
+	from := filepath.Join(work, bundleFile)
+	if _, err := os.Lstat(from); err == nil { // a local folder has none, and a process before us may have moved it
+		if err := errors.Join(os.Chmod(from, 0o644), os.Rename(from, filepath.Join(to, bundleFile))); err != nil {
+			return fmt.Errorf("put the bundle into the deployment's folder: %w", err)
+		}
 	}
-	for name, text := range map[string]string{etagFile: object.ETag, sourceFile: "downloaded"} {
+	for name, text := range map[string]string{etagFile: got.Object.ETag, sourceFile: got.Source} {
 		if text == "" {
 			continue
 		}
@@ -103,11 +159,10 @@ func (e *Engine) place(d *Deployment, file *os.File, work string, object bundle.
 			return fmt.Errorf("note where the bundle came from: %w", err)
 		}
 	}
-	if err := syncTree(filepath.Join(work, archiveFolder)); err != nil {
-		return err
-	}
 	if err := os.Rename(filepath.Join(work, archiveFolder), e.root.archive(d)); err != nil {
 		return fmt.Errorf("put the archive into the deployment's folder: %w", err)
 	}
+	e.writeOrigin(d, got.Object)
+	os.RemoveAll(work)
 	return errors.Join(syncFolder(to), syncFolder(filepath.Dir(to)))
 }

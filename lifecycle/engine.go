@@ -21,9 +21,10 @@ import (
 	"slipway/lifecycle/install"
 )
 
-// Fetcher brings a revision's bundle into a file.
+// Fetcher brings a revision to this host: the bundle into a file, and what is in it into a folder. It returns when both are whole and
+// verified; on an error they hold anything.
 type Fetcher interface {
-	Fetch(ctx context.Context, rev bundle.Revision, dst *os.File) (bundle.Object, error)
+	Bring(ctx context.Context, rev bundle.Revision, file *os.File, to *os.Root, limits bundle.Limits) (bundle.Object, bundle.Stats, error)
 }
 
 // Options are what an Engine is made of. Zero fields have the meaning that is said beside them.
@@ -35,13 +36,20 @@ type Options struct {
 	Runner      *hooks.Runner
 	NoDeployLog bool // leaves out the deployments log (C-16)
 	Settings    Settings
-	Log         *zap.Logger
-	Observe     func(Observation) // is told what happens, from the goroutine that does it; nil: nobody
+	// Terminating reports whether the host is being taken out of service, so that no new revision is looked at; nil: never.
+	Terminating func(context.Context) bool
+	// Guest makes an engine for a command beside the daemon, which may have the deployment root: it takes part in the locks of
+	// groups and installations, and recovers what a crash left only where no daemon is there to do so.
+	Guest   bool
+	Log     *zap.Logger
+	Observe func(Observation) // is told what happens, from the goroutine that does it; nil: nobody
 }
 
 // Settings are the options that may change while the engine works: see Engine.Set.
 type Settings struct {
-	MaxRevisions   int // how many deployments of a group are kept (I-22); 5 when zero
+	MaxRevisions   int           // how many deployments of a group are kept (I-22); 5 when zero
+	MaxAge         time.Duration // see Retention
+	MinFree        int64         // see Retention
 	Limits         bundle.Limits
 	Environ        []string      // the environment that scripts inherit, without credentials
 	Grace          time.Duration // between TERM and KILL of a script that is over its time; the runner's default when zero
@@ -50,6 +58,14 @@ type Settings struct {
 	RunAsMode      string        // "setuid" (also "") or "su"
 	StopTimeout    time.Duration // how long a download or installation may go on after the stop of the program; 120 s when zero
 	OldRevision    string        // hooks of a revision that is gone: "skip-if-missing" (also ""), "run" (fail as H-6), "skip"
+	NoPreflight    bool          // the new revision is looked at when it is downloaded, not before the old one is stopped
+	PreflightWait  time.Duration // how long the first event of a deployment waits for that look; not at all when zero
+	ReuseArchives  bool          // the archive of the deployment that the service names is taken over (V-62)
+	Replace        bool          // where old and new do not fit beside each other the old one goes first, which cannot be undone
+}
+
+func (s *Settings) retention() Retention {
+	return Retention{Revisions: s.MaxRevisions, MaxAge: s.MaxAge, MinFree: s.MinFree}
 }
 
 // An Observation is one thing that happened, for metrics and for a person who watches.
@@ -73,8 +89,13 @@ type Engine struct {
 	lock    *os.File
 
 	settings atomic.Pointer[Settings]
-	groups   sync.Map   // group id → *sync.Mutex: who works on a group's pointers and folders
+	groups   sync.Map   // group id → *group
 	install  sync.Mutex // one installation at a time: destinations may be shared by groups
+
+	background sync.WaitGroup       // prefetches
+	arriving   sync.Mutex           // guards what follows
+	prefetches map[string]*prefetch // by deployment id
+	closed     bool
 }
 
 // ErrLocked says that another engine has the deployment root.
@@ -87,22 +108,29 @@ func Open(ctx context.Context, opts Options) (*Engine, error) {
 		return nil, fmt.Errorf("deployment root %q is not an absolute path", opts.Root)
 	}
 	defaults(&opts)
-	e := &Engine{opts: opts, root: root{path: filepath.Clean(opts.Root), program: opts.Program}, log: opts.Log}
+	e := &Engine{opts: opts, root: root{path: filepath.Clean(opts.Root), program: opts.Program}, log: opts.Log, prefetches: map[string]*prefetch{}}
 	e.Set(opts.Settings)
 	e.tickets = &tickets{root: e.root, tracking: opts.Tracking, mine: map[string]int{}}
 	if err := os.MkdirAll(e.root.path, 0o755); err != nil {
 		return nil, fmt.Errorf("make the deployment root: %w", err)
 	}
-	for _, name := range []string{"", "tickets", "runs", "prefetch"} {
+	for _, name := range []string{"", "tickets", "runs", "prefetch", "groups"} {
 		if err := os.MkdirAll(e.root.own(name), 0o700); err != nil {
 			return nil, fmt.Errorf("make a folder for the state of deployments: %w", err)
 		}
 	}
-	if err := e.lockRoot(); err != nil {
+	switch err := e.lockRoot(); {
+	case opts.Guest && errors.Is(err, ErrLocked):
+		return e, nil // the daemon has recovered what there was
+	case err != nil:
 		return nil, err
 	}
 	e.recover(ctx)
 	e.tickets.sweep()
+	if opts.Guest { // a daemon that is started now must not find the root taken
+		e.lock.Close()
+		e.lock = nil
+	}
 	return e, nil
 }
 
@@ -165,8 +193,14 @@ func (e *Engine) lockRoot() error {
 	return nil
 }
 
-// Close gives the deployment root free. Commands in hand must have ended.
-func (e *Engine) Close() error { return e.lock.Close() }
+// Close ends what goes on in the background and gives the deployment root free. Commands in hand must have ended.
+func (e *Engine) Close() error {
+	e.settle()
+	if e.lock == nil {
+		return nil
+	}
+	return e.lock.Close()
+}
 
 // Accept makes the ticket of a command whose specification was verified. It is on disk when Accept returns.
 func (e *Engine) Accept(command, execution string, event Event, content []byte) (*Ticket, error) {
@@ -266,15 +300,22 @@ func (e *Engine) Noop(d *Deployment, ev Event) (bool, error) {
 // Run may be called again for the same ticket, in this process or the next: what was done is found and not repeated.
 func (e *Engine) Run(ctx context.Context, t *Ticket) Result {
 	began, d := time.Now(), t.deployment
-	mu := e.group(d.GroupID)
-	mu.Lock()
-	defer mu.Unlock()
-	if ctx.Err() != nil {
+	unlock, err := e.group(d.GroupID).lock(ctx)
+	switch {
+	case ctx.Err() != nil:
+		if err == nil {
+			unlock()
+		}
 		return Result{Err: ErrSuspended}
+	case err != nil:
+		return failure(ctx, err)
 	}
+	defer unlock()
 	r := e.guarded(ctx, t)
 	if !r.Suspended() {
-		e.opts.Observe(Observation{Event: t.Event, Deployment: d.ID, Code: r.Code, Took: time.Since(began)})
+		took := time.Since(began)
+		e.opts.Observe(Observation{Event: t.Event, Deployment: d.ID, Code: r.Code, Took: took})
+		e.remember(t, r, took)
 	}
 	return r
 }
@@ -313,14 +354,26 @@ func (e *Engine) dispatch(ctx context.Context, t *Ticket) Result {
 		return e.download(ctx, d)
 	case installFiles:
 		return e.installFiles(ctx, d)
+	}
+	notes, err := e.ahead(ctx, t)
+	switch {
+	case ctx.Err() != nil:
+		return Result{Err: ErrSuspended}
+	case err != nil:
+		return told(failure(ctx, err), notes)
 	default:
-		return e.scripts(ctx, t)
+		return told(e.scripts(ctx, t), notes)
 	}
 }
 
-func (e *Engine) group(id string) *sync.Mutex {
-	mu, _ := e.groups.LoadOrStore(id, new(sync.Mutex))
-	return mu.(*sync.Mutex)
+// guard makes an error of a fault of this program in something that goes on in the background.
+func guard(f func() error) (err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			err = fmt.Errorf("a fault of the agent: %v", fault)
+		}
+	}()
+	return f()
 }
 
 // graced is a context for work that may go on for StopTimeout after ctx ends, and is then suspended.

@@ -24,7 +24,10 @@ func (e *Engine) installFiles(ctx context.Context, d *Deployment) Result {
 				return failure(ctx, err)
 			}
 		}
-		if err := e.root.writePointer(d.GroupID, lastSuccessful, d); err != nil {
+		if err := e.root.writePointer(d.GroupID, lastSuccessful, d.ID); err != nil {
+			return failure(ctx, err)
+		}
+		if err := e.diverge(d); err != nil {
 			return failure(ctx, err)
 		}
 		return success("", summary)
@@ -46,13 +49,7 @@ func (e *Engine) transact(ctx context.Context, d *Deployment) (summary string, e
 	if err := appspec.CheckEvents(spec, d.PossibleEvents, scripted()); err != nil {
 		return "", err
 	}
-	behavior := d.FileExistsBehavior
-	if spec.FileExistsBehavior != "" {
-		behavior = spec.FileExistsBehavior
-	}
-	plan, err := install.Make(ctx, install.Request{
-		Spec: spec, Archive: archive, Root: e.root.path, Group: d.GroupID, Deployment: d.ID, Behavior: behavior, Log: e.log,
-	})
+	plan, err := install.Make(ctx, e.request(d, spec, archive))
 	if err != nil {
 		return "", err
 	}
@@ -64,4 +61,15 @@ func (e *Engine) transact(ctx context.Context, d *Deployment) (summary string, e
 		e.log.Warn("installed, but something could not be tidied up", zap.String("deployment", d.ID), zap.Strings("what", left))
 	}
 	return strings.Join(append([]string{plan.Summary()}, done.Warnings...), "; "), nil
+}
+
+// request is what an installation of the deployment consists of.
+func (e *Engine) request(d *Deployment, spec *appspec.Spec, archive string) install.Request {
+	behavior := d.FileExistsBehavior
+	if spec.FileExistsBehavior != "" {
+		behavior = spec.FileExistsBehavior
+	}
+	return install.Request{
+		Spec: spec, Archive: archive, Root: e.root.path, Group: d.GroupID, Deployment: d.ID, Behavior: behavior, Log: e.log,
+	}
 }

@@ -6,9 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
-	"time"
 )
 
 // Names under the deployment root. All but ownFolder are the official agent's (I-1..I-10, P-85).
@@ -77,12 +75,12 @@ func (r root) readPointer(group string, w whose) (string, error) {
 }
 
 // writePointer makes a pointer name a deployment, atomically and durably. A crash leaves the old name or the new one.
-func (r root) writePointer(group string, w whose, d *Deployment) error {
+func (r root) writePointer(group string, w whose, deployment string) error {
 	if err := r.mkdir(instructionsFolder); err != nil {
 		return err
 	}
 	name := r.pointer(group, w)
-	err := replaceFile(name, []byte(r.deployment(d)), 0o644)
+	err := replaceFile(name, []byte(filepath.Join(r.path, group, deployment)), 0o644)
 	if err == nil {
 		err = syncFolder(filepath.Dir(name))
 	}
@@ -98,58 +96,4 @@ func (r root) mkdir(elem ...string) error {
 		return fmt.Errorf("make a folder under the deployment root: %w", err)
 	}
 	return nil
-}
-
-// prune removes the oldest deployments of a group, so that with the current one keep are left (I-22, I-23). The current
-// deployment, the last successful one and the most recent one stay. It returns what it removed, and what it could not remove, which is
-// no reason to fail a deployment (V-63).
-func (r root) prune(d *Deployment, keep int) ([]string, error) {
-	group := filepath.Join(r.path, d.GroupID)
-	entries, err := os.ReadDir(group)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, nil
-	case err != nil:
-		return nil, fmt.Errorf("list the deployments of the group: %w", err)
-	}
-	candidates := slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return e.Name() == d.ID })
-	extra := len(candidates) - keep + 1
-	if extra <= 0 {
-		return nil, nil
-	}
-	var protected []string
-	for _, w := range []whose{lastSuccessful, mostRecent} {
-		path, err := r.readPointer(d.GroupID, w)
-		if err != nil {
-			return nil, err
-		}
-		protected = append(protected, filepath.Clean(path))
-	}
-	type aged struct {
-		path string
-		at   time.Time
-	}
-	var old []aged
-	for _, e := range candidates {
-		path := filepath.Join(group, e.Name())
-		if slices.Contains(protected, path) {
-			continue
-		}
-		info, err := e.Info()
-		if err != nil {
-			continue // gone meanwhile
-		}
-		old = append(old, aged{path, info.ModTime()})
-	}
-	slices.SortStableFunc(old, func(a, b aged) int { return a.at.Compare(b.at) })
-	var removed []string
-	var left []error
-	for _, o := range old[:min(extra, len(old))] {
-		if err := os.RemoveAll(o.path); err != nil {
-			left = append(left, fmt.Errorf("remove an old deployment (max_revisions is %d): %w", keep, err))
-			continue
-		}
-		removed = append(removed, o.path)
-	}
-	return removed, errors.Join(left...)
 }

@@ -31,7 +31,6 @@ func TestPrune(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(fmt.Sprintf("%d of %s", tt.keep, tt.existing), func(t *testing.T) {
 			r := root{path: t.TempDir()}
-			d := &Deployment{ID: "now", GroupID: "g"}
 			for i, name := range strings.Fields(tt.existing + " now") {
 				dir := filepath.Join(r.path, "g", name)
 				if err := os.MkdirAll(filepath.Join(dir, "deployment-archive"), 0o755); err != nil {
@@ -46,11 +45,11 @@ func TestPrune(t *testing.T) {
 				if id == "" {
 					continue
 				}
-				if err := r.writePointer("g", w, &Deployment{ID: id, GroupID: "g"}); err != nil {
+				if err := r.writePointer("g", w, id); err != nil {
 					t.Fatal(err)
 				}
 			}
-			if _, err := r.prune(d, tt.keep); err != nil {
+			if _, err := r.prune("g", "now", Retention{Revisions: tt.keep}, false); err != nil {
 				t.Fatal(err)
 			}
 			entries, err := os.ReadDir(filepath.Join(r.path, "g"))
@@ -73,7 +72,7 @@ func TestPrune(t *testing.T) {
 // V-63: an old deployment that cannot be removed is told and keeps nothing else from being removed.
 func TestPruneGoesOn(t *testing.T) {
 	r := root{path: t.TempDir()}
-	if err := r.writePointer("g", mostRecent, &Deployment{ID: "d", GroupID: "g"}); err != nil {
+	if err := r.writePointer("g", mostRecent, "d"); err != nil {
 		t.Fatal(err)
 	}
 	for i, name := range strings.Fields("a b c d now") {
@@ -99,9 +98,9 @@ func TestPruneGoesOn(t *testing.T) {
 	if err := os.Chtimes(filepath.Join(r.path, "g", "a"), at, at); err != nil {
 		t.Fatal(err)
 	}
-	removed, err := r.prune(&Deployment{ID: "now", GroupID: "g"}, 2)
-	if err == nil || len(removed) != 2 {
-		t.Errorf("prune() = %v, %v; want b and c removed, and a told", removed, err)
+	gone, err := r.prune("g", "now", Retention{Revisions: 2}, false)
+	if err != nil || len(gone) != 3 || gone[0].Deployment != "a" || gone[0].Err == nil || gone[1].Err != nil || gone[2].Err != nil {
+		t.Errorf("prune() = %+v, %v; want b and c removed, and a told", gone, err)
 	}
 }
 
@@ -110,8 +109,7 @@ func TestPointers(t *testing.T) {
 	if got, err := r.readPointer("g", mostRecent); got != "" || err != nil {
 		t.Errorf("no pointer: %q, %v", got, err)
 	}
-	d := &Deployment{ID: "d-1", GroupID: "g"}
-	if err := r.writePointer("g", lastSuccessful, d); err != nil {
+	if err := r.writePointer("g", lastSuccessful, "d-1"); err != nil {
 		t.Fatal(err)
 	}
 	name := filepath.Join(r.path, "deployment-instructions", "g_last_successful_install") // I-8

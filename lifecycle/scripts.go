@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -33,7 +34,13 @@ func (e *Engine) scripts(ctx context.Context, t *Ticket) Result {
 		return success("", fmt.Sprintf("%s: nothing to run, there is no archive of %s", t.Event, rev.whose))
 	}
 	spec, err := readSpec(rev.archive, d.AppSpecFilename)
-	if err != nil {
+	switch {
+	case errors.Is(err, errNoSpec) && e.forgives(rev):
+		e.log.Warn("the revision whose scripts the event runs has no appspec any more: nothing is run", zap.String("event", string(t.Event)), zap.String("path", rev.archive))
+		return success("", fmt.Sprintf("%s: nothing to run, the archive of %s has no appspec", t.Event, rev.whose))
+	case err != nil && rev.whose != thisRevision:
+		return failure(ctx, fmt.Errorf("%w%s", err, rev.wayOut()))
+	case err != nil:
 		return failure(ctx, err)
 	}
 	list := spec.Scripts(string(t.Event))
@@ -43,6 +50,10 @@ func (e *Engine) scripts(ctx context.Context, t *Ticket) Result {
 	began := time.Now()
 	var lines []string
 	for i, s := range list {
+		if e.forgives(rev) && e.vanished(t, rev, s) {
+			lines = append(lines, s.Location+" is gone and was skipped")
+			continue
+		}
 		r, out := e.script(ctx, t, rev, i, s)
 		if r != nil {
 			return *r
@@ -50,6 +61,30 @@ func (e *Engine) scripts(ctx context.Context, t *Ticket) Result {
 		lines = append(lines, summary(s, out))
 	}
 	return success("", fmt.Sprintf("%s: %s, in %s", t.Event, strings.Join(lines, "; "), rounded(time.Since(began))))
+}
+
+// forgives reports whether what is missing of a revision is passed over: only of an old one, and only if that is configured. What the old
+// revision has lost must not keep every later one from this host.
+func (e *Engine) forgives(rev revision) bool {
+	return rev.whose != thisRevision && e.settings.Load().OldRevision != "run"
+}
+
+// vanished reports whether a script of an old revision is not there any more.
+func (e *Engine) vanished(t *Ticket, rev revision, s appspec.Script) bool {
+	path, err := within(rev.archive, s.Location)
+	if err != nil {
+		return false
+	}
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	e.log.Warn("a script of the old revision is gone: it is skipped", zap.String("event", string(t.Event)), zap.String("script", s.Location), zap.String("path", path))
+	return true
+}
+
+// wayOut says whose script has failed, and how a deployment gets past it.
+func (r revision) wayOut() string {
+	return fmt.Sprintf(" — this is of %s, %s, not of the one being deployed; old_revision_hooks: skip deploys without running its scripts", r.whose, filepath.Dir(r.archive))
 }
 
 // script runs one script. It returns a result if that ends the event.
@@ -69,7 +104,7 @@ func (e *Engine) script(ctx context.Context, t *Ticket, rev revision, i int, s a
 	if !e.opts.NoDeployLog {
 		order.DeploymentsLog = e.root.deploymentsLog()
 	}
-	if i == 0 {
+	if i == 0 || !e.scriptsBegan(t) { // one that is gone may come before
 		order.Header = []string{"LifecycleEvent - " + string(t.Event)}
 	}
 	out, err := e.runOnce(ctx, order)
@@ -82,7 +117,7 @@ func (e *Engine) script(ctx context.Context, t *Ticket, rev revision, i int, s a
 	}
 	r := e.verdict(t, s, out)
 	if r != nil && rev.whose != thisRevision {
-		r.Message += fmt.Sprintf(" — the script is from %s, %s, not from the one being deployed", rev.whose, filepath.Dir(rev.archive))
+		r.Message += rev.wayOut()
 	}
 	return r, out
 }

@@ -47,7 +47,7 @@ func TestShimThatBreaksDown(t *testing.T) {
 // faulty is a fetcher with a fault in it.
 type faulty struct{}
 
-func (faulty) Fetch(context.Context, bundle.Revision, *os.File) (bundle.Object, error) {
+func (faulty) Bring(context.Context, bundle.Revision, *os.File, *os.Root, bundle.Limits) (bundle.Object, bundle.Stats, error) {
 	panic("index out of range")
 }
 

@@ -49,6 +49,7 @@ type Config struct {
 	Health           Health
 	Limits           Limits
 	Install          Install
+	Retention        Retention
 	OldRevisionHooks string // old_revision_hooks: run, skip-if-missing, skip
 	Preflight        Preflight
 	Poll             Poll
@@ -122,6 +123,12 @@ type Limits struct {
 // Install says how the old revision makes place for the new one.
 type Install struct {
 	Space string // coexist, replace
+}
+
+// Retention says which deployments are kept beside max_revisions. Zero does not matter.
+type Retention struct {
+	MaxAge  time.Duration
+	MinFree Bytes
 }
 
 // Preflight says whether the new revision is checked before the old one is stopped.

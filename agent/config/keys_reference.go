@@ -64,9 +64,9 @@ var referenceKeys = []key{
 		doc:   "How long an answer of the command service may take.",
 	},
 	{
-		name: "enable_archive_reuse", kind: kindBool, def: "true", origin: originReference2, // V-101
-		field: func(c *Config) any { return &c.EnableArchiveReuse }, ignored: "this version always downloads, which is right too",
-		doc: "Take the archive of the deployment that a restart names from disk instead of downloading it again.",
+		name: "enable_archive_reuse", kind: kindBool, def: "true", live: true, origin: originReference2, // V-101
+		field: func(c *Config) any { return &c.EnableArchiveReuse },
+		doc:   "Take the archive of the deployment that a restart names from disk instead of downloading it again.",
 	},
 	{
 		name: "disable_core_dumps", kind: kindBool, def: "true", origin: originReference2, // V-102

@@ -81,19 +81,29 @@ var slipwayKeys = []key{
 		doc:   "Whether events of the old revision run its hooks.",
 	},
 	{
-		name: "preflight.mode", kind: kindEnum, def: "early", enum: []string{"early", off}, origin: originSlipway,
-		field: func(c *Config) any { return &c.Preflight.Mode }, ignored: "this version checks a revision when it is downloaded",
-		doc: "Fetch and check the new revision before the old one is stopped.",
+		name: "preflight.mode", kind: kindEnum, def: "early", enum: []string{"early", off}, live: true, origin: originSlipway,
+		field: func(c *Config) any { return &c.Preflight.Mode },
+		doc:   "Fetch and check the new revision before the old one is stopped.",
 	},
 	{
-		name: "preflight.wait", kind: kindDuration, def: "30s", max: int64(time.Hour), origin: originSlipway,
-		field: func(c *Config) any { return &c.Preflight.Wait }, ignored: "this version checks a revision when it is downloaded",
-		doc: "How long the first event of a deployment waits for that check.",
+		name: "preflight.wait", kind: kindDuration, def: "30s", max: int64(time.Hour), live: true, origin: originSlipway,
+		field: func(c *Config) any { return &c.Preflight.Wait },
+		doc:   "How long the first event of a deployment waits for that check.",
 	},
 	{
-		name: "install.space", kind: kindEnum, def: "coexist", enum: []string{"coexist", "replace"}, origin: originSlipway,
-		field: func(c *Config) any { return &c.Install.Space }, ignored: "this version always needs room for both revisions",
-		doc: "coexist needs room for both revisions; replace removes the old one first and cannot undo.",
+		name: "install.space", kind: kindEnum, def: "coexist", enum: []string{"coexist", "replace"}, live: true, origin: originSlipway,
+		field: func(c *Config) any { return &c.Install.Space },
+		doc:   "coexist needs room for both revisions; replace removes the old one first where they do not fit, and cannot undo that.",
+	},
+	{
+		name: "retention.max_age", kind: kindDuration, def: "0s", live: true, origin: originSlipway,
+		field: func(c *Config) any { return &c.Retention.MaxAge },
+		doc:   "Deployments older than this are removed from disk, whatever max_revisions says; 0 for no limit.",
+	},
+	{
+		name: "retention.min_free", kind: kindBytes, def: "0", live: true, origin: originSlipway,
+		field: func(c *Config) any { return &c.Retention.MinFree },
+		doc:   "Old deployments are removed until so much is free where the deployment root lies; 0 for no floor.",
 	},
 	{
 		name: "limits.max_size", kind: kindBytes, def: "64GiB", live: true, origin: originSlipway,

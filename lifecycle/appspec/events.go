@@ -50,10 +50,8 @@ func CheckEvents(spec *Spec, possible, mapped []string) error {
 
 // nearest offers the event that was meant if it can be told, else all there are.
 func nearest(name string, events []string) string {
-	for _, e := range events {
-		if similar(name, e) {
-			return "did you mean " + e + "?"
-		}
+	if meant := Meant(name, events); meant != "" {
+		return "did you mean " + meant + "?"
 	}
 	return "this deployment has: " + strings.Join(events, ", ")
 }

@@ -216,6 +216,16 @@ func similar(a, b string) bool {
 	return len(a) <= 2*len(b) && levenshtein.Distance(strings.ToLower(a), strings.ToLower(b), nil) <= min(2, len(b)/2)
 }
 
+// Meant is the one of the names that a person who wrote another may have had in mind; "" if there is no telling.
+func Meant(written string, names []string) string {
+	for _, name := range names {
+		if similar(written, name) {
+			return name
+		}
+	}
+	return ""
+}
+
 // length is how many characters of a value to underline. It does not look at the text of a value that ends on its line, because a
 // line with thousands of values may be the whole file.
 func (c *checker) length(v *value) int {

@@ -218,8 +218,14 @@ func (d *daemon) engineOptions() lifecycle.Options {
 	return lifecycle.Options{
 		Root: c.RootDir, Program: c.ProgramName, Tracking: c.OngoingDeploymentTracking, NoDeployLog: !c.EnableDeploymentsLog,
 		Fetcher: &d.fetcher, Runner: &hooks.Runner{Shim: []string{"/proc/self/exe", shimVerb}, Log: d.log.Named("hooks")},
-		Settings: d.settings(c), Log: d.log.Named("lifecycle"), Observe: d.observe,
+		Settings: d.settings(c), Terminating: d.terminating, Log: d.log.Named("lifecycle"), Observe: d.observe,
 	}
+}
+
+// terminating reports whether an Auto Scaling group is taking this host out of service.
+func (d *daemon) terminating(ctx context.Context) bool {
+	state, err := d.who.Load().Metadata(ctx, "autoscaling/target-lifecycle-state")
+	return err == nil && state == "Terminated"
 }
 
 // settings are what the engine may be told anew while it works.
@@ -228,7 +234,8 @@ func (d *daemon) settings(c *config.Config) lifecycle.Settings {
 		MaxRevisions: c.MaxRevisions, Environ: hookEnvironment(d.p.environ, c, d.who.Load()),
 		Limits: bundle.Limits{MaxSize: int64(c.Limits.MaxSize), MaxFiles: c.Limits.MaxFiles, MaxRatio: c.Limits.MaxRatio},
 		Grace:  c.Hooks.Grace, OpenOutput: c.Hooks.OpenOutput, OpenOutputWait: c.Hooks.OpenOutputWait, RunAsMode: c.Hooks.RunAsMode,
-		StopTimeout: c.StopTimeout, OldRevision: c.OldRevisionHooks,
+		StopTimeout: c.StopTimeout, OldRevision: c.OldRevisionHooks, MaxAge: c.Retention.MaxAge, MinFree: int64(c.Retention.MinFree),
+		NoPreflight: c.Preflight.Mode == "off", PreflightWait: c.Preflight.Wait, ReuseArchives: c.EnableArchiveReuse, Replace: c.Install.Space == "replace",
 	}
 }
 

@@ -21,19 +21,19 @@ type lateFetcher struct {
 	tokenFile atomic.Pointer[string]
 }
 
-func (f *lateFetcher) Fetch(ctx context.Context, rev bundle.Revision, dst *os.File) (bundle.Object, error) {
+func (f *lateFetcher) Bring(ctx context.Context, rev bundle.Revision, file *os.File, to *os.Root, limits bundle.Limits) (bundle.Object, bundle.Stats, error) {
 	fetcher := f.ready.Load()
 	if fetcher == nil {
-		return bundle.Object{}, errors.New("the identity of this host is not known yet")
+		return bundle.Object{}, bundle.Stats{}, errors.New("the identity of this host is not known yet")
 	}
 	if rev.Type == bundle.GitHub && rev.GitHub.Token == "" && *f.tokenFile.Load() != "" {
 		token, err := os.ReadFile(*f.tokenFile.Load())
 		if err != nil {
-			return bundle.Object{}, fmt.Errorf("read the token for GitHub: %w (github_token_file says where it is)", err)
+			return bundle.Object{}, bundle.Stats{}, fmt.Errorf("read the token for GitHub: %w (github_token_file says where it is)", err)
 		}
 		rev.GitHub.Token = strings.TrimSpace(string(token))
 	}
-	return fetcher.Fetch(ctx, rev, dst)
+	return fetcher.Bring(ctx, rev, file, to, limits)
 }
 
 // connectStorage makes the clients for S3 and GitHub.
