@@ -42,7 +42,7 @@ func (p *Plan) Apply(ctx context.Context) (*Manifest, error) {
 	}
 	a := &application{p: p, t: newTransaction(newTX()), log: p.req.Log.With(zap.String("group", p.req.Group), zap.String("deployment", p.req.Deployment))}
 	a.t.probe = p.probe
-	a.t.moves = p.moves
+	a.t.moves, a.t.keepIn = p.moves, p.asideFolder()
 	a.s = newStage(p, a.t)
 	if err := a.begin(); err != nil {
 		return nil, err
@@ -54,7 +54,7 @@ func (p *Plan) Apply(ctx context.Context) (*Manifest, error) {
 	a.tidy(ctx)
 	m := &Manifest{
 		Group: p.req.Group, Deployment: p.req.Deployment, Transaction: a.t.tx, Counts: p.Counts(),
-		Took: time.Since(began), Warnings: append(slices.Clone(p.warnings), a.warnings...),
+		Took: time.Since(began), Warnings: append(slices.Clone(p.warnings), a.warnings...), Aside: a.t.keptIn(),
 	}
 	a.log.Info("files installed", zap.Int("files", m.Counts.Files), zap.Int("removed", m.Counts.Removed), zap.Int64("bytes", m.Counts.Bytes), zap.Duration("took", m.Took))
 	return m, nil
@@ -76,9 +76,10 @@ type application struct {
 	committed bool
 	rules     []string // SELinux rules that were added
 	warnings  []string
-	files     [2]uint64 // inodes of the staged plan and cleanup file
-	numbers   [2]uint32 // and the numbers of their hidden names
-	folder    int32     // of both, index into t.dirs
+	files     [2]uint64   // inodes of the staged plan and cleanup file
+	list      unix.Stat_t // of the cleanup file
+	numbers   [2]uint32   // and the numbers of their hidden names
+	folder    int32       // of both, index into t.dirs
 }
 
 // instructionFiles are the official agent's files that belong to the transaction.
@@ -99,7 +100,7 @@ func (a *application) begin() error {
 	a.t.dirs = append(a.t.dirs, liveDir{real, st.Ino})
 	a.numbers = [2]uint32{a.s.number(), a.s.number()}
 	name := filepath.Join(stateDir(a.p.req.Root), a.t.tx+journalSuffix)
-	if a.j, err = createJournal(name, journalHeader{TX: a.t.tx, Group: a.p.req.Group, Deployment: a.p.req.Deployment, At: time.Now().UTC()}); err != nil {
+	if a.j, err = createJournal(name, journalHeader{TX: a.t.tx, Group: a.p.req.Group, Deployment: a.p.req.Deployment, At: time.Now().UTC(), Aside: a.p.previous}); err != nil {
 		return err
 	}
 	if err := a.beginJournal(); err != nil {
@@ -181,34 +182,32 @@ func (a *application) instructions() error {
 		if suffix == cleanupSuffix {
 			write = a.p.writeCleanup
 		}
-		ino, err := writeNew(filepath.Join(a.t.dirs[a.folder].path, a.t.hidden(a.numbers[i])), write)
-		if err != nil {
+		if err := writeNew(filepath.Join(a.t.dirs[a.folder].path, a.t.hidden(a.numbers[i])), write, &a.list); err != nil {
 			return err
 		}
-		a.files[i] = ino
+		a.files[i] = a.list.Ino
 	}
 	return nil
 }
 
-// writeNew writes a file that any agent of the same user will accept (V-94), and gives its inode number.
-func writeNew(name string, write func(io.Writer) error) (uint64, error) {
+// writeNew writes a file that any agent of the same user will accept (V-94).
+func writeNew(name string, write func(io.Writer) error, st *unix.Stat_t) error {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
-		return 0, fmt.Errorf("write the plan and cleanup files: %w", err)
+		return fmt.Errorf("write the plan and cleanup files: %w", err)
 	}
 	defer f.Close()
-	var st unix.Stat_t
 	for _, do := range []func() error{
 		func() error { return write(f) },
 		func() error { return f.Chmod(0o644) },
 		f.Sync,
-		func() error { return unix.Fstat(int(f.Fd()), &st) },
+		func() error { return unix.Fstat(int(f.Fd()), st) },
 	} {
 		if err := do(); err != nil {
-			return 0, spaceErr(err)
+			return spaceErr(err)
 		}
 	}
-	return st.Ino, nil
+	return nil
 }
 
 // steps builds what the commit does: first what has to be out of the way of a file that takes a directory's place, then
@@ -230,7 +229,7 @@ func (a *application) steps() error {
 		if i < 0 {
 			if n, ok := s.roots[dirID(^i)]; ok {
 				d := &p.dirs[^i]
-				st := step{kind: stepAdd, dir: s.live[d.parent], name: d.name, n: n, ino: s.inos[dirID(^i)]}
+				st := step{kind: stepAdd, dir: s.live[d.parent], name: d.name, n: n, ino: s.inos[dirID(^i)], keep: p.keeps(d.parent, d.name)}
 				if d.occupied {
 					st.kind = stepSwap
 				}
@@ -242,7 +241,7 @@ func (a *application) steps() error {
 		if f.act == actSame || !p.dirs[f.dir].live() {
 			continue
 		}
-		st := step{kind: stepAdd, dir: s.live[f.dir], name: f.name, n: uint32(i), ino: f.ino, over: f.overDir}
+		st := step{kind: stepAdd, dir: s.live[f.dir], name: f.name, n: uint32(i), ino: f.ino, over: f.overDir, keep: p.keeps(f.dir, f.name)}
 		if f.act == actReplace {
 			st.kind = stepSwap
 		}
@@ -271,7 +270,9 @@ func (a *application) hides(sunk bool) {
 		if r.sub || a.p.dirs[r.dir].sunk != sunk {
 			continue
 		}
-		a.t.steps = append(a.t.steps, step{kind: stepHide, dir: a.s.live[r.dir], name: r.name, n: a.s.number(), ino: r.ino, over: sunk})
+		a.t.steps = append(a.t.steps, step{
+			kind: stepHide, dir: a.s.live[r.dir], name: r.name, n: a.s.number(), ino: r.ino, over: sunk, keep: a.p.keeps(r.dir, r.name),
+		})
 	}
 }
 
@@ -303,11 +304,11 @@ func (a *application) writeSteps() error {
 			err = j.record(&record{Op: stepNames[s.kind], Dir: s.dir, Old: &r.old, New: &r.new})
 			continue
 		}
-		err = j.named(stepNames[s.kind], s.dir, s.name, s.n, s.ino, s.over)
+		err = j.named(stepNames[s.kind], s.dir, s.name, s.n, s.ino, s.over, s.keep)
 	}
 	for i := range a.t.rmdirs {
 		if r := &a.t.rmdirs[i]; err == nil {
-			err = j.named(opRmdir, r.dir, r.name, 0, r.ino, false)
+			err = j.named(opRmdir, r.dir, r.name, 0, r.ino, false, false)
 		}
 	}
 	for _, path := range a.t.labels {
@@ -317,36 +318,6 @@ func (a *application) writeSteps() error {
 	}
 	if err != nil {
 		return fmt.Errorf("write the installation's journal: %w", spaceErr(err))
-	}
-	return nil
-}
-
-// writeManifest writes what the new revision consists of. It is no part of the transaction, but of what the finished journal
-// is kept for.
-func (a *application) writeManifest() error {
-	p := a.p
-	for _, i := range p.order {
-		b := appendName(append(a.j.buf[:0], `{"op":"have",`...), "path", p.path(i))
-		if i >= 0 {
-			f := &p.files[i]
-			want := p.want(f)
-			b = strconv.AppendInt(append(b, `,"size":`...), f.size, 10)
-			b = strconv.AppendUint(append(b, `,"mode":`...), uint64(f.mode&unix.S_IFMT|want.mode), 10)
-			b = strconv.AppendUint(append(b, `,"uid":`...), uint64(want.uid), 10)
-			b = strconv.AppendUint(append(b, `,"gid":`...), uint64(want.gid), 10)
-			if f.link() {
-				b = appendName(append(b, ','), "link", p.links[i])
-			} else {
-				b = strconv.AppendInt(append(b, `,"mtime":`...), f.mtime, 10)
-			}
-		} else {
-			b = append(b, `,"dir":true`...)
-		}
-		b = append(b, '}')
-		if err := a.j.line(b); err != nil {
-			return err
-		}
-		a.j.buf = b
 	}
 	return nil
 }

@@ -116,3 +116,20 @@ func timed(tb testing.TB, f func() error) time.Duration {
 	}
 	return time.Since(began)
 }
+
+// BenchmarkMakeAgain plans the installation of a revision over itself: what a deployment costs that changes nothing.
+func BenchmarkMakeAgain(b *testing.B) {
+	base := memoryDir(b)
+	archive := filepath.Join(base, "archive")
+	manyFiles(b, archive, 50_000)
+	spec := &appspec.Spec{Name: "appspec.yml", Files: []appspec.File{{Source: "/", Destination: filepath.Join(base, "dst")}}}
+	r := Request{Spec: spec, Archive: archive, Root: filepath.Join(base, "root"), Group: "g", Deployment: "d-1"}
+	if err := makeAndApply(b.Context(), r); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, err := Make(b.Context(), r); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

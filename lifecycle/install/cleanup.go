@@ -59,35 +59,49 @@ func parseCleanup(text string) (lines []cleanupLine, odd []string) {
 // readCleanup returns the text of a group's cleanup file, empty if there is none. A file that somebody else could have
 // written is refused: it is a list of what to delete as root (V-68).
 func readCleanup(name string) (string, error) {
-	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	f, size, err := openOwned(name, readingList)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return "", nil
-	case errors.Is(err, unix.ELOOP):
-		return "", fmt.Errorf("read the list of the previous revision's files: %s is a link: remove it, and the files of the previous revision by hand", name)
 	case err != nil:
-		return "", fmt.Errorf("read the list of the previous revision's files: %w", err)
+		return "", err
 	}
 	defer f.Close()
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		return "", fmt.Errorf("read the list of the previous revision's files: %s: %w", name, err)
-	}
-	euid := uint32(os.Geteuid())
-	switch {
-	case st.Mode&unix.S_IFMT != unix.S_IFREG:
-		return "", fmt.Errorf("read the list of the previous revision's files: %s is no regular file: remove it, and the files of the previous revision by hand", name)
-	case st.Uid != euid:
-		return "", fmt.Errorf("read the list of the previous revision's files: %s is owned by user %d and not by %d: make sure that it lists only what may be deleted, then chown it", name, st.Uid, euid)
-	case st.Mode&0o002 != 0 || st.Mode&0o020 != 0 && st.Gid != 0:
-		return "", fmt.Errorf("read the list of the previous revision's files: %s is writable by others (mode %04o): make sure that it lists only what may be deleted, then chmod it to 0644", name, st.Mode&0o7777)
-	}
 	var b strings.Builder
-	b.Grow(int(st.Size) + 1)
+	b.Grow(int(size) + 1)
 	if _, err := io.Copy(&b, f); err != nil {
-		return "", fmt.Errorf("read the list of the previous revision's files: %w", err)
+		return "", fmt.Errorf(readingList+": %w", err)
 	}
 	return b.String(), nil
+}
+
+const readingList = "read the list of the previous revision's files"
+
+// openOwned opens one of the official agent's files, unless somebody else could have written it. doing is for the error.
+func openOwned(name, doing string) (f *os.File, size int64, err error) {
+	f, err = os.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	switch {
+	case errors.Is(err, unix.ELOOP):
+		return nil, 0, fmt.Errorf("%s: %s is a link: remove it, and the files of the previous revision by hand", doing, name)
+	case err != nil:
+		return nil, 0, fmt.Errorf("%s: %w", doing, err)
+	}
+	var st unix.Stat_t
+	euid := uint32(os.Geteuid())
+	switch err = unix.Fstat(int(f.Fd()), &st); {
+	case err != nil:
+		err = fmt.Errorf("%s: %s: %w", doing, name, err)
+	case st.Mode&unix.S_IFMT != unix.S_IFREG:
+		err = fmt.Errorf("%s: %s is no regular file: remove it, and the files of the previous revision by hand", doing, name)
+	case st.Uid != euid:
+		err = fmt.Errorf("%s: %s is owned by user %d and not by %d: make sure that it lists only what may be deleted, then chown it", doing, name, st.Uid, euid)
+	case st.Mode&0o002 != 0 || st.Mode&0o020 != 0 && st.Gid != 0:
+		err = fmt.Errorf("%s: %s is writable by others (mode %04o): make sure that it lists only what may be deleted, then chmod it to 0644", doing, name, st.Mode&0o7777)
+	default:
+		return f, st.Size, nil
+	}
+	f.Close()
+	return nil, 0, err
 }
 
 // gone is one path that the cleanup removes, in the order of I-41.
@@ -103,6 +117,7 @@ func (m *maker) simulateCleanup(text string) error {
 	for _, line := range odd {
 		m.warn("the previous revision's cleanup file has a line that names no absolute path, it is left out: %.200q", line)
 	}
+	m.openKnown(lines, odd)
 	m.gone = make([]gone, 0, len(lines))
 	var at string
 	var in dirID
@@ -127,7 +142,7 @@ func (m *maker) simulateCleanup(text string) error {
 			at = folder
 		}
 		if ok {
-			if err := m.simulateRemoval(key{in, name}); err != nil {
+			if err := m.simulateRemoval(key{in, name}, i, line.path); err != nil {
 				return err
 			}
 		}
@@ -135,7 +150,7 @@ func (m *maker) simulateCleanup(text string) error {
 	return nil
 }
 
-func (m *maker) simulateRemoval(k key) error {
+func (m *maker) simulateRemoval(k key, line int, path string) error {
 	t := m.tree
 	if t.entries[k].goes {
 		return nil
@@ -166,6 +181,7 @@ func (m *maker) simulateRemoval(k key) error {
 		}
 		t.dirs[id].goes = true
 	}
+	m.suspicious(k, fd, &st, line, path)
 	s := t.entries[k]
 	s.goes = true
 	t.entries[k] = s

@@ -70,13 +70,10 @@ func (w *worker) stage(ctx context.Context, i int) error {
 			return err
 		}
 	}
-	if err := setTime(dst, name, f.mtime); err != nil || !live {
+	if err := setTime(dst, name, f.mtime); err != nil {
 		return err
 	}
-	var st unix.Stat_t
-	err = unix.Fstat(out, &st)
-	f.ino = st.Ino
-	return err
+	return w.settle(i, out, facts)
 }
 
 // permit gives a staged file its mode, list and label.
@@ -118,11 +115,13 @@ func (w *worker) stageLink(dst int, name string, i int, live bool) error {
 	if err := unix.Symlinkat(p.links[int32(i)], dst, name); err != nil {
 		return err
 	}
-	if want := p.want(f); want.uid != w.s.euid || want.gid != w.s.egid {
+	want := p.want(f)
+	if want.uid != w.s.euid || want.gid != w.s.egid {
 		if err := unix.Fchownat(dst, name, int(want.uid), int(want.gid), unix.AT_SYMLINK_NOFOLLOW); err != nil {
 			return fmt.Errorf("change the owner: %w", err)
 		}
 	}
+	f.uid, f.gid = want.uid, want.gid
 	if live {
 		var st unix.Stat_t
 		if err := lstatAt(dst, name, &st); err != nil {

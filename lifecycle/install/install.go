@@ -49,7 +49,7 @@ type Request struct {
 
 func (r *Request) check() (Behavior, error) {
 	for name, id := range map[string]string{"deployment group": r.Group, "deployment": r.Deployment} {
-		if id == "" || id == "." || id == ".." || strings.ContainsAny(id, "/\x00\n") {
+		if !validID(id) {
 			return "", fmt.Errorf("plan installation: %s id %q cannot name a file: it has to be one path component", name, id)
 		}
 	}
@@ -68,6 +68,11 @@ func (r *Request) check() (Behavior, error) {
 		return b, nil
 	}
 	return "", fmt.Errorf("plan installation: file_exists_behavior is %q: it has to be DISALLOW, OVERWRITE or RETAIN", r.Behavior)
+}
+
+// validID reports whether an id is one path component.
+func validID(id string) bool {
+	return id != "" && id != "." && id != ".." && !strings.ContainsAny(id, "/\x00\n")
 }
 
 // Make plans an installation. It changes nothing. What stands in the way of the whole plan is one *ConflictError that lists

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"path/filepath"
 	"unicode/utf8"
 )
 
@@ -25,6 +26,16 @@ func (o *output) put(texts ...string) {
 func (o *output) quote(s string) {
 	o.buf = appendText(o.buf[:0], s)
 	_, _ = o.Write(o.buf)
+}
+
+// instructions is the path of one of the official agent's files for the group.
+func (p *Plan) instructions(suffix string) string {
+	return filepath.Join(p.req.Root, instructionsDir, p.req.Group+suffix)
+}
+
+// cleanupName is the path of a group's cleanup file.
+func cleanupName(root, group string) string {
+	return filepath.Join(root, instructionsDir, group+cleanupSuffix)
 }
 
 // WriteInstructions encodes the plan as the official agent's plan file (I-38): one compact JSON object, in execution order,

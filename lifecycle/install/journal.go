@@ -19,7 +19,10 @@ import (
 // is on the disk before the first of them does. When all is staged the steps follow, with inode numbers, then a commit line
 // that seals what is above it; this much is on the disk before the first step. Progress is not recorded: what has happened to
 // a name can be told from the inodes. A done or undo line ends it. A finished journal is kept as the group's manifest.
-const journalVersion = 1
+const journalVersion = 2
+
+// Version 1 says less: nothing of directories, of lists, of the cleanup file, or of what is to be kept aside.
+const oldestJournal = 1
 
 // journalHeader is the first line.
 type journalHeader struct {
@@ -29,6 +32,8 @@ type journalHeader struct {
 	Group      string    `json:"group"`
 	Deployment string    `json:"deployment"`
 	At         time.Time `json:"at"`
+	// Aside is the deployment that had installed what is to be kept aside, if anything is.
+	Aside string `json:"aside,omitempty"`
 }
 
 const journalWhat = "install"
@@ -44,6 +49,9 @@ type record struct {
 	N      uint32  `json:"n,omitempty"`
 	Ino    uint64  `json:"ino,omitempty"`
 	Over   bool    `json:"over,omitempty"`
+	Keep   bool    `json:"keep,omitempty"`
+	Size   int64   `json:"size,omitempty"`
+	MTime  int64   `json:"mtime,omitempty"`
 	Old    *status `json:"old,omitempty"`
 	New    *status `json:"new,omitempty"`
 	Lines  int     `json:"lines,omitempty"`
@@ -56,6 +64,7 @@ func (r *record) path() string { return string(r.Path64) + r.Path }
 // The ops of records that are no steps.
 const (
 	opDir     = "dir"     // a directory in which hidden names may appear
+	opList    = "list"    // size and time of the cleanup file that belongs to the paths
 	opHave    = "have"    // a path of the new revision
 	opRmdir   = "rmdir"   // a directory that goes in the end, if it is empty
 	opUnlabel = "unlabel" // a path whose SELinux rule goes in the end
@@ -120,7 +129,7 @@ func (j *journal) record(r *record) error {
 }
 
 // named writes a record of the usual shape without reflection: a large installation has one for each of its paths.
-func (j *journal) named(op string, dir int32, name string, n uint32, ino uint64, over bool) error {
+func (j *journal) named(op string, dir int32, name string, n uint32, ino uint64, over, keep bool) error {
 	b := append(j.buf[:0], `{"op":"`...)
 	b = append(b, op...)
 	b = append(b, `","d":`...)
@@ -130,6 +139,9 @@ func (j *journal) named(op string, dir int32, name string, n uint32, ino uint64,
 	b = strconv.AppendUint(append(b, `,"ino":`...), ino, 10)
 	if over {
 		b = append(b, `,"over":true`...)
+	}
+	if keep {
+		b = append(b, `,"keep":true`...)
 	}
 	b = append(b, '}')
 	err := j.line(b)
@@ -192,8 +204,8 @@ func readJournal(r io.Reader) (journalHeader, *transaction, journalState, error)
 	if err != nil || json.Unmarshal(line, &h) != nil || h.What != journalWhat || h.TX == "" {
 		return h, nil, 0, errTorn
 	}
-	if h.Version != journalVersion {
-		return h, nil, 0, fmt.Errorf("the journal is of version %d, and this program knows %d: finish with the program that began it", h.Version, journalVersion)
+	if h.Version < oldestJournal || h.Version > journalVersion {
+		return h, nil, 0, fmt.Errorf("the journal is of version %d, and this program knows those up to %d: finish with the program that began it", h.Version, journalVersion)
 	}
 	t := newTransaction(h.TX)
 	state, lines, crc := stateStaging, 1, crc32.ChecksumIEEE(line)
@@ -206,7 +218,7 @@ func readJournal(r io.Reader) (journalHeader, *transaction, journalState, error)
 			return h, nil, 0, fmt.Errorf("read the installation's journal: %w", err)
 		}
 		var rec record
-		have := bytes.HasPrefix(line, []byte(`{"op":"`+opHave+`"`))
+		have := bytes.HasPrefix(line, havePrefix)
 		whole := have || json.Unmarshal(line, &rec) == nil
 		switch {
 		case !whole:

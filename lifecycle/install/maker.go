@@ -25,7 +25,9 @@ type maker struct {
 	tree      *tree
 	archive   *os.Root
 	conflicts []Conflict
-	gone      []gone // what the cleanup removes
+	gone      []gone    // what the cleanup removes
+	known     *manifest // of the previous installation; nil: nothing is known
+	suspects  []suspect
 	fds       fdCache
 	sources   map[string]int32
 	within    []identity // the source directories that are being walked, from the outside in
@@ -88,7 +90,11 @@ func (m *maker) run(ctx context.Context) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer func() { m.known.close() }()
 	if err := m.simulateCleanup(text); err != nil {
+		return nil, err
+	}
+	if err := m.clear(ctx); err != nil {
 		return nil, err
 	}
 	for i := range m.req.Spec.Files {
@@ -109,16 +115,12 @@ func (m *maker) run(ctx context.Context) (*Plan, error) {
 	if err := m.unchanged(ctx); err != nil {
 		return nil, err
 	}
+	m.modified()
 	m.removals()
 	if err := m.space(); err != nil {
 		return nil, err
 	}
 	return m.plan, nil
-}
-
-// instructions is the path of one of the official agent's files for the group.
-func (p *Plan) instructions(suffix string) string {
-	return filepath.Join(p.req.Root, instructionsDir, p.req.Group+suffix)
 }
 
 // place names an entry of the appspec for a message.

@@ -28,11 +28,12 @@ const (
 	SetContext                  // the SELinux context is set
 	RemoveFile                  // a file or link of the previous revision goes
 	RemoveDir                   // a directory of the previous revision goes, if it is then empty
+	KeepAside                   // what is replaced or removed was changed on this host, and is kept aside
 )
 
 var kindNames = [...]string{
 	MakeDir: "mkdir", ResetDir: "reset", AddFile: "add", ReplaceFile: "replace", AddLink: "link", ReplaceLink: "relink",
-	Unchanged: "same", Keep: "keep", Chown: "chown", Chmod: "chmod", SetACL: "setfacl", SetContext: "semanage", RemoveFile: "remove", RemoveDir: "rmdir",
+	Unchanged: "same", Keep: "keep", Chown: "chown", Chmod: "chmod", SetACL: "setfacl", SetContext: "semanage", RemoveFile: "remove", RemoveDir: "rmdir", KeepAside: "aside",
 }
 
 func (k Kind) String() string {
@@ -114,6 +115,9 @@ type Plan struct {
 	labels   []string  // paths whose SELinux rule goes with the previous revision
 	selinux  bool      // the host has it
 	kept     []string
+	modified []Modified
+	aside    map[key]struct{} // where those stand that are kept aside
+	previous string           // the deployment that had installed them
 
 	spaces   []Space
 	bytes    int64
@@ -126,7 +130,7 @@ type Plan struct {
 // Ops yields the whole plan in execution order.
 func (p *Plan) Ops() iter.Seq[Op] {
 	return func(yield func(Op) bool) {
-		_ = p.eachMade(yield) && p.eachKept(yield) && p.eachPermission(yield) && p.eachRemoval(yield)
+		_ = p.eachMade(yield) && p.eachKept(yield) && p.eachPermission(yield) && p.eachRemoval(yield) && p.eachModified(yield)
 	}
 }
 
@@ -272,6 +276,7 @@ func (p *Plan) Summary() string {
 		{c.Unchanged, "unchanged"},
 		{c.Kept, "kept as found"},
 		{c.Removed, "removed"},
+		{len(p.aside), "changed on this host and kept aside"},
 		{len(p.warnings), "warnings"},
 	} {
 		if e.n > 0 {
@@ -287,5 +292,6 @@ type Manifest struct {
 	Transaction       string // names the journal, and the hidden files while there were any
 	Counts            Counts
 	Took              time.Duration
+	Aside             string   // the folder in which files are kept that were changed on this host; empty if there are none
 	Warnings          []string // the plan's, and what could not be tidied up after the installation was complete
 }

@@ -26,7 +26,8 @@ const (
 type Recovered struct {
 	Group, Deployment string
 	Outcome           Outcome
-	Err               error // rolled back: why it could not be finished, if it was committed; completed: what could not be tidied up
+	Aside             string // completed: the folder in which files are kept that were changed on this host; empty if none
+	Err               error  // rolled back: why it could not be finished, if it was committed; completed: what could not be tidied up
 }
 
 // Recover finishes or undoes every installation under the deployment root that a crash or a loss of power has cut short.
@@ -81,6 +82,9 @@ func recoverOne(ctx context.Context, root, name string, setUp func(*transaction)
 	if setUp != nil {
 		setUp(t)
 	}
+	if validID(h.Aside) {
+		t.keepIn = asideDir(root, h.Group, h.Aside)
+	}
 	r := &Recovered{Group: h.Group, Deployment: h.Deployment, Outcome: RolledBack}
 	if state == stateStaging {
 		return r, finishUndone(t, name)
@@ -111,7 +115,7 @@ func recoverOne(ctx context.Context, root, name string, setUp func(*transaction)
 	if state == stateDone {
 		r.Outcome = Completed
 		left, err := finishDone(ctx, t, name, root, h.Group, zap.NewNop())
-		r.Err = errors.Join(left...)
+		r.Err, r.Aside = errors.Join(left...), t.keptIn()
 		return r, err
 	}
 	if err := t.backward(); err != nil {
@@ -122,7 +126,7 @@ func recoverOne(ctx context.Context, root, name string, setUp func(*transaction)
 
 // finishUndone removes what was staged, and then the journal.
 func finishUndone(t *transaction, name string) error {
-	if errs := t.sweep(false); len(errs) > 0 {
+	if errs := t.sweep(false, nil); len(errs) > 0 {
 		return errors.Join(errs...)
 	}
 	if err := t.syncDirs(); err != nil {
@@ -137,10 +141,18 @@ func finishUndone(t *transaction, name string) error {
 	return syncOwn(filepath.Dir(name))
 }
 
-// finishDone removes what the new revision has taken the place of, and keeps the journal as the group's manifest. What cannot
+// finishDone keeps aside what somebody had changed, removes what the new revision has taken the place of, and keeps the journal as the group's manifest. What cannot
 // be removed stays under its hidden name and is in left; it is not tried again, since nothing would be different then.
 func finishDone(ctx context.Context, t *transaction, name, root, group string, log *zap.Logger) (left []error, err error) {
-	left = append(t.sweep(true), t.removeDirs()...)
+	stays, left := t.keepAside()
+	left = append(append(left, t.sweep(true, stays)...), t.removeDirs()...)
+	newest := ""
+	if t.keepIn != "" {
+		newest = filepath.Base(t.keepIn)
+	}
+	if err := pruneAside(t.at, root, group, newest); err != nil {
+		left = append(left, err)
+	}
 	removeRules(ctx, t.labels, log)
 	if err := t.at("tidied"); err != nil {
 		return left, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,11 +21,15 @@ type stage struct {
 	euid  uint32
 	egid  uint32
 	n     uint32 // the next free number of a hidden name; files have their own index
+
+	mu    sync.Mutex        // guards both
+	lists map[int32]string  // access control lists of staged files, by index
+	texts map[string]string // and each of them once
 }
 
 func newStage(p *Plan, t *transaction) *stage {
 	s := &stage{
-		p: p, t: t, live: map[dirID]int32{}, roots: map[dirID]uint32{}, inos: map[dirID]uint64{}, fresh: map[dirID]*status{},
+		p: p, t: t, live: map[dirID]int32{}, roots: map[dirID]uint32{}, inos: map[dirID]uint64{}, fresh: map[dirID]*status{}, lists: map[int32]string{}, texts: map[string]string{},
 		mask: umask(), euid: uint32(os.Geteuid()), egid: uint32(os.Getegid()), n: uint32(len(p.files)),
 	}
 	for _, i := range p.order {
@@ -227,19 +232,12 @@ func (s *stage) resets() error {
 		}
 		id := dirID(^i)
 		d := &s.p.dirs[id]
-		fresh := s.fresh[s.anchor(id)]
 		fd, err := openLive(d.path, d.ino)
 		if err != nil {
 			return fmt.Errorf("reset directory %s: %w", d.shown, err)
 		}
 		old, err := readStatus(fd)
-		want := *fresh
-		if d.perm != 0 {
-			want = s.p.perms[d.perm-1].given(want)
-		}
-		if !s.p.labelled() {
-			want.Label = nil
-		}
+		want := s.afterReset(id)
 		if err == nil && want.Label != nil {
 			old.Label, err = getACL(fd, labelAttr)
 		}
@@ -253,6 +251,18 @@ func (s *stage) resets() error {
 		}
 	}
 	return nil
+}
+
+// afterReset is what a directory that is made again becomes.
+func (s *stage) afterReset(id dirID) status {
+	want := *s.fresh[s.anchor(id)]
+	if perm := s.p.dirs[id].perm; perm != 0 {
+		want = s.p.perms[perm-1].given(want)
+	}
+	if !s.p.labelled() {
+		want.Label = nil
+	}
+	return want
 }
 
 // freshIn is what a new directory is like in one that stays. Set-group-id bits and default lists are passed on from one

@@ -13,16 +13,17 @@ import (
 
 // sweep removes what is left under hidden names: the old objects after done (then what is in an old directory goes only if it
 // is of ours), the staged ones after an undo. It returns what it could not remove.
-func (t *transaction) sweep(done bool) []error {
+// Names in stays are left alone.
+func (t *transaction) sweep(done bool, stays map[string]bool) []error {
 	prefix := hiddenPrefix + t.tx + "-"
 	var mayGo func(string, bool) bool
 	if done {
-		mayGo = func(name string, dir bool) bool { return dir || strings.HasPrefix(name, prefix) }
+		mayGo = func(name string, dir bool) bool { return dir || strings.HasPrefix(name, prefix) && !stays[name] }
 	}
 	left := make([]error, len(t.dirs))
 	_ = parallel(context.Background(), len(t.dirs), 1, t.probe != nil, func(_ context.Context, next func() (int, int, bool)) error {
 		for i, _, ok := next(); ok; i, _, ok = next() {
-			left[i] = t.sweepDir(&t.dirs[i], prefix, mayGo)
+			left[i] = t.sweepDir(&t.dirs[i], prefix, stays, mayGo)
 		}
 		return nil
 	})
@@ -32,7 +33,7 @@ func (t *transaction) sweep(done bool) []error {
 // sweepBatch bounds how many names are held at a time.
 const sweepBatch = 8192
 
-func (t *transaction) sweepDir(d *liveDir, prefix string, mayGo func(string, bool) bool) error {
+func (t *transaction) sweepDir(d *liveDir, prefix string, stays map[string]bool, mayGo func(string, bool) bool) error {
 	fd, err := openLive(d.path, d.ino)
 	switch {
 	case err != nil && vanished(err):
@@ -44,7 +45,7 @@ func (t *transaction) sweepDir(d *liveDir, prefix string, mayGo func(string, boo
 	for {
 		var names []string
 		all := eachEntry(fd, func(name []byte, _ uint8) bool {
-			if len(name) > len(prefix) && string(name[:len(prefix)]) == prefix {
+			if len(name) > len(prefix) && string(name[:len(prefix)]) == prefix && !stays[string(name)] {
 				names = append(names, string(name))
 			}
 			return len(names) < sweepBatch

@@ -149,6 +149,7 @@ func eachEntry(fd int, f func(name []byte, typ uint8) bool) error {
 // nearest thing.
 type moves struct {
 	plain bool // pretend that the file system knows only the plain rename, for tests
+	apart bool // pretend that what is kept aside goes to another file system, for tests
 }
 
 func unsupported(err error) bool { return is(err, unix.EINVAL, unix.ENOSYS, unix.EOPNOTSUPP) }

@@ -31,6 +31,7 @@ type step struct {
 	dir  int32  // index into dirs
 	kind stepKind
 	over bool // for swap: a directory may stand where the file is to be; for hide: it is in such a directory
+	keep bool // somebody has changed the old object by hand: it is kept aside in the end
 }
 
 // liveDir is a directory in which names are changed.
@@ -57,6 +58,8 @@ type transaction struct {
 	resets []reset
 	rmdirs []rmdir
 	labels []string
+	keepIn string // the folder for what is kept aside
+	kept   int    // how much is
 
 	moves moves
 	probe func(point string) error // called at every point at which a crash makes a difference
@@ -88,6 +91,9 @@ func (t *transaction) take(r *record) bool {
 		t.dirs = append(t.dirs, liveDir{r.path(), r.Ino})
 		return strings.HasPrefix(r.path(), "/")
 	}
+	if r.Op == opList {
+		return true
+	}
 	if r.Op == opUnlabel {
 		t.labels = append(t.labels, r.path())
 		return true
@@ -112,7 +118,7 @@ func (t *transaction) take(r *record) bool {
 		t.rmdirs = append(t.rmdirs, rmdir{name, r.Ino, r.Dir})
 		return true
 	case stepNames[stepAdd], stepNames[stepSwap], stepNames[stepHide]:
-		s := step{name: name, ino: r.Ino, n: r.N, dir: r.Dir, over: r.Over}
+		s := step{name: name, ino: r.Ino, n: r.N, dir: r.Dir, over: r.Over, keep: r.Keep}
 		for kind, text := range stepNames {
 			if text == r.Op {
 				s.kind = stepKind(kind)
