@@ -60,8 +60,11 @@ func (p *Plan) Apply(ctx context.Context) (*Manifest, error) {
 	return m, nil
 }
 
+// txBytes is how long a transaction's name is, before it is written as hex.
+const txBytes = 6
+
 func newTX() string {
-	var b [6]byte
+	var b [txBytes]byte
 	rand.Read(b[:]) // never fails
 	return hex.EncodeToString(b[:])
 }

@@ -1,6 +1,7 @@
 package install
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -40,21 +41,68 @@ func parseCleanup(text string) (lines []cleanupLine, odd []string) {
 			return lines, odd
 		}
 		text = rest
-		path, label := strings.CutPrefix(line, labelPrefix)
 		if line == "" {
 			continue
 		}
-		unsafe := !strings.HasPrefix(path, "/") || strings.Contains(path, "\x00") || strings.Contains(path+"/", "/../")
-		if !unsafe && (strings.HasSuffix(path, "/") || strings.Contains(path, "//") || strings.Contains(path+"/", "/./")) {
-			path = filepath.Clean(path)
-		}
-		if unsafe || path == "/" {
+		if l, ok := parseCleanupLine(line); ok {
+			lines = append(lines, l)
+		} else {
 			odd = append(odd, line)
-			continue
 		}
-		lines = append(lines, cleanupLine{path, label})
 	}
 }
+
+// parseCleanupLine reads one line, without its newline; false if it names no clean absolute path.
+func parseCleanupLine(line string) (cleanupLine, bool) {
+	path, label := strings.CutPrefix(line, labelPrefix)
+	if !strings.HasPrefix(path, "/") || strings.Contains(path, "\x00") || strings.Contains(path+"/", "/../") {
+		return cleanupLine{}, false
+	}
+	if strings.HasSuffix(path, "/") || strings.Contains(path, "//") || strings.Contains(path+"/", "/./") {
+		path = filepath.Clean(path)
+	}
+	if path == "/" {
+		return cleanupLine{}, false
+	}
+	return cleanupLine{path, label}, true
+}
+
+// cleanupReader reads the paths of a cleanup file one by one, in the order in which it was written.
+type cleanupReader struct {
+	f   *os.File
+	in  *bufio.Reader
+	err error
+}
+
+func openCleanup(root, group string) (*cleanupReader, error) {
+	f, _, err := openOwned(cleanupName(root, group), readingList)
+	if err != nil {
+		return nil, err
+	}
+	return &cleanupReader{f: f, in: bufio.NewReaderSize(f, 64<<10)}, nil
+}
+
+// next gives the next path; an empty one stands for a line that names none. false: there is no more, or an error that is
+// then in err.
+func (c *cleanupReader) next() (string, bool) {
+	for {
+		line, err := readLine(c.in)
+		if err != nil {
+			if !errors.Is(err, io.EOF) {
+				c.err = fmt.Errorf(readingList+": %w", err)
+			}
+			return "", false
+		}
+		text := string(line[:len(line)-1])
+		if text == "" || strings.HasPrefix(text, labelPrefix) {
+			continue
+		}
+		l, _ := parseCleanupLine(text)
+		return l.path, true
+	}
+}
+
+func (c *cleanupReader) close() { c.f.Close() }
 
 // readCleanup returns the text of a group's cleanup file, empty if there is none. A file that somebody else could have
 // written is refused: it is a list of what to delete as root (V-68).

@@ -21,6 +21,22 @@ const (
 	Unchecked                          // there is nothing to compare the content with; size and time decide
 )
 
+// Difference is a path that is not as the last installation has left it, or what a person should know of the comparison.
+type Difference struct {
+	Path string
+	What Aspects
+	Note string // empty for most
+}
+
+// String is a line as rpm -V writes it, with the note behind.
+func (d Difference) String() string {
+	s := d.What.String() + "    " + d.Path
+	if d.Note != "" {
+		s += ": " + d.Note
+	}
+	return s
+}
+
 // touched are the aspects of a path in which a person's work may lie.
 const touched = TypeDiffers | SizeDiffers | ContentDiffers | TimeDiffers | LinkDiffers
 
