@@ -51,6 +51,7 @@ type Settings struct {
 	MaxAge         time.Duration // see Retention
 	MinFree        int64         // see Retention
 	Limits         bundle.Limits
+	Policy         Policy
 	Environ        []string      // the environment that scripts inherit, without credentials
 	Grace          time.Duration // between TERM and KILL of a script that is over its time; the runner's default when zero
 	OpenOutput     string        // what a left-over process that holds a script's output means: "warn" (also "") or "fail"

@@ -49,6 +49,9 @@ func (e *Engine) transact(ctx context.Context, d *Deployment) (summary string, e
 	if err := appspec.CheckEvents(spec, d.PossibleEvents, scripted()); err != nil {
 		return "", err
 	}
+	if err := e.settings.Load().Policy.allows(spec); err != nil {
+		return "", err
+	}
 	plan, err := install.Make(ctx, e.request(d, spec, archive))
 	if err != nil {
 		return "", err

@@ -51,6 +51,9 @@ func (e *Engine) preflight(ctx context.Context, d *Deployment, archive string) p
 	if look.err = appspec.CheckEvents(look.spec, d.PossibleEvents, scripted()); look.err != nil {
 		return look
 	}
+	if look.err = e.settings.Load().Policy.allows(look.spec); look.err != nil {
+		return look
+	}
 	look.notes = neverRun(look.spec, d)
 	look.unless = missingScripts(look.spec, archive)
 	e.installing(func() Result {

@@ -139,17 +139,17 @@ var hardeningKeys = []key{
 	},
 	{
 		name: "reject_unsafe_permissions_in_bundle", kind: kindBool, def: "false", live: true, origin: originReference2, // V-107
-		field: func(c *Config) any { return &c.Reject.UnsafePermissions }, ignored: notYet,
-		doc: "Refuse set-id files in a bundle and set-id modes in an appspec.",
+		field: func(c *Config) any { return &c.Reject.UnsafePermissions },
+		doc:   "Refuse set-id files in a bundle and set-id modes in an appspec.",
 	},
 	{
 		name: "reject_unconfined_selinux_in_bundle", kind: kindBool, def: "false", live: true, origin: originReference2, // V-108
-		field: func(c *Config) any { return &c.Reject.UnconfinedSELinux }, ignored: notYet,
-		doc: "Refuse the SELinux types unconfined_t, kernel_t and init_t in an appspec.",
+		field: func(c *Config) any { return &c.Reject.UnconfinedSELinux },
+		doc:   "Refuse the SELinux types unconfined_t, kernel_t and init_t in an appspec.",
 	},
 	{
-		name: "reject_symlink_permission_targets", kind: kindBool, def: "false", live: true, origin: originReference2, // V-109
-		field: func(c *Config) any { return &c.Reject.SymlinkPermissionTargets }, ignored: notYet,
+		name: "reject_symlink_permission_targets", kind: kindBool, def: "true", live: true, origin: originReference2, // V-109
+		field: func(c *Config) any { return &c.Reject.SymlinkPermissionTargets }, ignored: "permissions are never applied through a link",
 		doc: "Refuse to set permissions on what a symbolic link points to.",
 	},
 	{
