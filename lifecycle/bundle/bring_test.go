@@ -82,6 +82,7 @@ func TestBringLikeUnpack(t *testing.T) {
 		for format, pack := range map[string]func(...bundletest.Entry) []byte{"tar": bundletest.Tar, "tgz": bundletest.Tgz, "zip": bundletest.Zip} {
 			archives = append(archives, archive{fmt.Sprintf("%s: %d files", format, len(entries)), format, func() []byte { return pack(entries...) }})
 		}
+		archives = append(archives, archive{fmt.Sprintf("zip, zstd: %d files", len(entries)), "zip", func() []byte { return bundletest.ZipZstd(entries...) }})
 	}
 	from := origins(t)
 	for _, row := range archives {

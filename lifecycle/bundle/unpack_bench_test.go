@@ -162,6 +162,7 @@ func BenchmarkUnpackMemory(b *testing.B) {
 		{Zip, bundletest.WriteZip, 10},
 		{Zip, bundletest.WriteZip, 50_000},
 		{Zip, bundletest.WriteZip, 200_000},
+		{Zip, bundletest.WriteZipZstd, 200_000},
 		{Tgz, bundletest.WriteTgz, 50_000},
 		{Tgz, bundletest.WriteTgz, 200_000},
 	} {

@@ -332,6 +332,19 @@ func TestUnpackFromOtherPrograms(t *testing.T) {
 	}
 }
 
+// What is compressed with zstd comes out as what is compressed otherwise.
+func TestZipZstd(t *testing.T) {
+	entries := append(sample(), numberedFiles(200)...)
+	for i := range 6 { // each larger than what is unpacked at once
+		entries = append(entries, bundletest.Entry{Name: fmt.Sprintf("large%d", i), Data: strings.Repeat(string(noise(1000+i)), 3000)})
+	}
+	want, _ := unpackInto(t, bundletest.Zip(entries...), Zip)
+	got, _ := unpackInto(t, bundletest.ZipZstd(entries...), Zip)
+	if diff := cmp.Diff(treeOf(t, want), treeOf(t, got)); diff != "" {
+		t.Errorf("content (-deflate +zstd):\n%s", diff)
+	}
+}
+
 // A zip that was not made on Unix has no modes.
 func TestZipWithoutModes(t *testing.T) {
 	var b bytes.Buffer

@@ -13,6 +13,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+
+	"github.com/klauspost/compress/zstd"
 )
 
 const (
@@ -49,7 +51,8 @@ func (u *unpacker) zip(ctx context.Context) error {
 	if err := room(self, total); err != nil {
 		return err
 	}
-	start := func() *inflater { return &inflater{archive: u.archive} }
+	streams := newStreams()
+	start := func() *inflater { return &inflater{archive: u.archive, streams: streams} }
 	produce := func(ctx context.Context, out chan<- zipJob) error {
 		links := start()
 		for e, err := range dir.entries() {
@@ -116,9 +119,9 @@ func (e zipEntry) check() error {
 		if e.packed != e.size {
 			return &ArchiveError{Entry: e.name, Problem: fmt.Sprintf("lies about its size: %d bytes stored, %d announced", e.packed, e.size)}
 		}
-	case 8, 12:
+	case 8, 12, zipZstd, zipZstdOld:
 	default:
-		names := map[uint16]string{9: "deflate64", 14: "LZMA", 93: "zstd", 95: "xz", 98: "PPMd", 99: "AES"}
+		names := map[uint16]string{9: "deflate64", 14: "LZMA", 95: "xz", 98: "PPMd", 99: "AES"}
 		name := names[e.method]
 		if name == "" {
 			name = "a method of its own"
@@ -172,6 +175,8 @@ type inflater struct {
 	bytes   bytes.Reader
 	flate   io.ReadCloser
 	stream  *bufio.Reader
+	zstd    *zstd.Decoder      // of small entries
+	streams chan *zstd.Decoder // of large ones
 }
 
 // do fills a file and gives it its attributes.
@@ -199,7 +204,14 @@ func (w *inflater) copy(e zipEntry, to io.Writer) error {
 		w.stream = bufio.NewReaderSize(nil, 64<<10)
 	}
 	w.stream.Reset(body)
-	return w.copyStream(e, w.stream, to)
+	if e.isZstd() {
+		return w.zstdStream(e, w.stream, to)
+	}
+	decoder, err := w.decoder(e, w.stream)
+	if err != nil {
+		return err
+	}
+	return w.copyStream(e, decoder, to)
 }
 
 // body is where the content of an entry lies in the archive, behind its local header.
@@ -245,22 +257,34 @@ func (w *inflater) copySmall(e zipEntry, to io.Writer) error {
 	if e.method == 0 {
 		return w.write(e, packed, to)
 	}
-	w.bytes.Reset(packed)
-	decoder, err := w.decoder(e, &w.bytes)
+	// One byte more than announced, to see that there is none.
+	w.plain = grow(w.plain, int(e.size)+1)
+	got, err := w.unpackSmall(e, packed, w.plain)
 	if err != nil {
 		return err
 	}
-	// One byte more than announced, to see that there is none.
-	w.plain = grow(w.plain, int(e.size)+1)
-	got, err := io.ReadFull(decoder, w.plain)
+	if int64(len(got)) != e.size {
+		return e.lies(int64(len(got)))
+	}
+	return w.write(e, got, to)
+}
+
+// unpackSmall unpacks what fits into the room.
+func (w *inflater) unpackSmall(e zipEntry, packed, room []byte) ([]byte, error) {
+	if e.isZstd() {
+		return w.zstdAll(e, packed, room)
+	}
+	w.bytes.Reset(packed)
+	decoder, err := w.decoder(e, &w.bytes)
+	if err != nil {
+		return nil, err
+	}
+	got, err := io.ReadFull(decoder, room)
 	short := errors.Is(err, io.ErrUnexpectedEOF) // as it should be; but a stream that is cut off says the same
 	if err != nil && !errors.Is(err, io.EOF) && !short || short && int64(got) != e.size {
-		return e.undecodable(err)
+		return nil, e.undecodable(err)
 	}
-	if int64(got) != e.size {
-		return e.lies(int64(got))
-	}
-	return w.write(e, w.plain[:got], to)
+	return room[:got], nil
 }
 
 func grow(b []byte, n int) []byte {
@@ -284,11 +308,7 @@ func (w *inflater) write(e zipEntry, content []byte, to io.Writer) error {
 }
 
 // copyStream unpacks a large entry piece by piece.
-func (w *inflater) copyStream(e zipEntry, from io.Reader, to io.Writer) error {
-	decoder, err := w.decoder(e, from)
-	if err != nil {
-		return err
-	}
+func (w *inflater) copyStream(e zipEntry, decoder io.Reader, to io.Writer) error {
 	w.plain = grow(w.plain, zipSmall)
 	var got int64
 	var sum uint32

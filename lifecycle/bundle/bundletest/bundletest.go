@@ -18,7 +18,12 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/klauspost/compress/zstd"
 )
+
+// methodZstd is zstd's number among the methods of a zip.
+const methodZstd = 93
 
 // Time is the modification time of entries that have none of their own.
 var Time = time.Date(2024, time.May, 17, 8, 30, 2, 0, time.UTC)
@@ -98,6 +103,9 @@ func GitHub(account, repository, commit string, entries []Entry) []Entry {
 // Zip packs entries into a zip.
 func Zip(entries ...Entry) []byte { return pack(WriteZip, entries) }
 
+// ZipZstd packs entries into a zip whose contents are compressed with zstd.
+func ZipZstd(entries ...Entry) []byte { return pack(WriteZipZstd, entries) }
+
 // Tar packs entries into a tar without compression.
 func Tar(entries ...Entry) []byte { return pack(WriteTar, entries) }
 
@@ -118,10 +126,20 @@ func must(err error) {
 
 // WriteZip packs entries into a zip, one after the other.
 func WriteZip(w io.Writer, entries iter.Seq[Entry]) error {
+	return writeZip(zip.NewWriter(w), zip.Deflate, entries)
+}
+
+// WriteZipZstd packs entries into a zip whose contents are compressed with zstd, one after the other.
+func WriteZipZstd(w io.Writer, entries iter.Seq[Entry]) error {
 	z := zip.NewWriter(w)
+	z.RegisterCompressor(methodZstd, func(w io.Writer) (io.WriteCloser, error) { return zstd.NewWriter(w, zstd.WithEncoderConcurrency(1)) })
+	return writeZip(z, methodZstd, entries)
+}
+
+func writeZip(z *zip.Writer, method uint16, entries iter.Seq[Entry]) error {
 	for e := range entries {
 		e = e.complete()
-		h := &zip.FileHeader{Name: e.Name, Method: zip.Deflate, Modified: e.Time}
+		h := &zip.FileHeader{Name: e.Name, Method: method, Modified: e.Time}
 		h.SetMode(e.Mode)
 		content := e.Data
 		if e.Mode&fs.ModeSymlink != 0 {

@@ -30,7 +30,7 @@ const (
 
 // HostileArchives is the table.
 func HostileArchives() []Hostile {
-	return slices.Concat(hostileNames(), hostileZips(), hostileZipForms(), hostileTars(), hostileStreams(), mistakenFiles())
+	return slices.Concat(hostileNames(), hostileZips(), hostileZstd(), hostileZipForms(), hostileTars(), hostileStreams(), mistakenFiles())
 }
 
 const (

@@ -123,7 +123,7 @@ func hostileZips() []Hostile {
 			return rawZip(-1, rawEntry{name: "f", data: big, packed: p, method: 8})
 		}),
 		row("encrypted", "is encrypted", packed(func(e *rawEntry) { e.flags = 1 })),
-		row("compressed with zstd", "method 93 (zstd)", packed(func(e *rawEntry) { e.method = 93 })),
+		row("compressed with xz", "method 95 (xz)", packed(func(e *rawEntry) { e.method = 95 })),
 		row("compressed with an unknown method", "method 77", packed(func(e *rawEntry) { e.method = 77 })),
 		row("name with NUL", "has a NUL in its name", packed(func(e *rawEntry) { e.name = "f\x00.txt" })),
 		row("no name", "an entry has no name", packed(func(e *rawEntry) { e.name, e.localName = "", "f" })),
