@@ -134,13 +134,7 @@ func (a *application) install(ctx context.Context) error {
 	if err := a.t.at("begun"); err != nil {
 		return err
 	}
-	if err := a.s.run(ctx); err != nil {
-		return err
-	}
-	if err := a.instructions(); err != nil {
-		return err
-	}
-	if err := a.s.sync(ctx); err != nil {
+	if err := a.stage(ctx); err != nil {
 		return err
 	}
 	if err := a.t.at("staged"); err != nil {
@@ -153,8 +147,10 @@ func (a *application) install(ctx context.Context) error {
 		return err
 	}
 	var err error
-	if a.rules, err = a.p.addRules(ctx); err != nil {
-		return err
+	if !a.p.req.Adopt {
+		if a.rules, err = a.p.addRules(ctx); err != nil {
+			return err
+		}
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -173,6 +169,23 @@ func (a *application) install(ctx context.Context) error {
 		return err
 	}
 	return a.j.seal(opDone)
+}
+
+// stage writes the new revision under hidden names, down to the disk.
+func (a *application) stage(ctx context.Context) error {
+	if a.p.req.Adopt {
+		if err := a.instructions(); err != nil {
+			return err
+		}
+		return a.t.syncDirs()
+	}
+	if err := a.s.run(ctx); err != nil {
+		return err
+	}
+	if err := a.instructions(); err != nil {
+		return err
+	}
+	return a.s.sync(ctx)
 }
 
 // instructions stages the official agent's files.
@@ -217,6 +230,10 @@ func writeNew(name string, write func(io.Writer) error, st *unix.Stat_t) error {
 // directories and files, then what only goes.
 func (a *application) steps() error {
 	p, s := a.p, a.s
+	if p.req.Adopt {
+		a.listed()
+		return nil
+	}
 	n := len(p.removals) + len(s.roots) + len(instructionFiles)
 	for i := range p.files {
 		if p.files[i].act != actSame && p.dirs[p.files[i].dir].live() {
@@ -251,10 +268,7 @@ func (a *application) steps() error {
 		a.t.steps = append(a.t.steps, st)
 	}
 	a.hides(false)
-	for i, suffix := range instructionFiles {
-		st := step{kind: stepSwap, dir: a.folder, name: p.req.Group + suffix, n: a.numbers[i], ino: a.files[i]}
-		a.t.steps = append(a.t.steps, st)
-	}
+	a.listed()
 	for i := range p.removals {
 		if r := &p.removals[i]; r.sub && !p.dirs[r.dir].sunk {
 			a.t.rmdirs = append(a.t.rmdirs, rmdir{r.name, r.ino, s.live[r.dir]})
@@ -264,6 +278,13 @@ func (a *application) steps() error {
 		a.t.labels = a.staleLabels()
 	}
 	return nil
+}
+
+// listed adds the steps for the plan and the cleanup file.
+func (a *application) listed() {
+	for i, suffix := range instructionFiles {
+		a.t.steps = append(a.t.steps, step{kind: stepSwap, dir: a.folder, name: a.p.req.Group + suffix, n: a.numbers[i], ino: a.files[i]})
+	}
 }
 
 // hides adds the steps for what only goes: that in directories which a file takes the place of, or the rest.

@@ -44,7 +44,10 @@ type Request struct {
 	// Behavior is the effective file_exists_behavior: DISALLOW, OVERWRITE or RETAIN. Empty text means DISALLOW, any
 	// other is an error (I-36, V-55).
 	Behavior string
-	Log      *zap.Logger
+	// Adopt makes the group the owner of what is on the host already where the appspec would install, and changes nothing of
+	// it: what was installed before the deployment root was lost is then no conflict for the next installation.
+	Adopt bool
+	Log   *zap.Logger
 }
 
 func (r *Request) check() (Behavior, error) {

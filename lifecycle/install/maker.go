@@ -9,7 +9,6 @@ import (
 	"os/user"
 	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"go.uber.org/zap"
@@ -66,7 +65,12 @@ func (m *maker) conflict(path, why string) {
 
 // refuse turns what stands in the way of the plan into a conflict and gives any other error back.
 func (m *maker) refuse(err error) error {
-	if b, ok := errors.AsType[*blocked](err); ok {
+	b, ok := errors.AsType[*blocked](err)
+	switch {
+	case ok && m.req.Adopt:
+		m.leaveOut(b.path, b.why)
+		return nil
+	case ok:
 		m.conflict(b.path, b.why)
 		return nil
 	}
@@ -91,10 +95,7 @@ func (m *maker) run(ctx context.Context) (*Plan, error) {
 		return nil, err
 	}
 	defer func() { m.known.close() }()
-	if err := m.simulateCleanup(text); err != nil {
-		return nil, err
-	}
-	if err := m.clear(ctx); err != nil {
+	if err := m.previous(ctx, text); err != nil {
 		return nil, err
 	}
 	for i := range m.req.Spec.Files {
@@ -112,7 +113,11 @@ func (m *maker) run(ctx context.Context) (*Plan, error) {
 	if len(m.conflicts) > 0 {
 		return nil, newConflictError(m.conflicts)
 	}
-	if err := m.unchanged(ctx); err != nil {
+	if m.req.Adopt {
+		if err := m.adopted(ctx); err != nil {
+			return nil, err
+		}
+	} else if err := m.unchanged(ctx); err != nil {
 		return nil, err
 	}
 	m.modified()
@@ -121,6 +126,20 @@ func (m *maker) run(ctx context.Context) (*Plan, error) {
 		return nil, err
 	}
 	return m.plan, nil
+}
+
+// previous looks at what the group has installed before, from its cleanup file.
+func (m *maker) previous(ctx context.Context, text string) error {
+	if m.req.Adopt {
+		if lines, _ := parseCleanup(text); len(lines) > 0 {
+			return fmt.Errorf("plan adoption: deployment group %s has a list of its files already, %s, with %d lines: let it forget them first", m.req.Group, m.plan.instructions(cleanupSuffix), len(lines))
+		}
+		return nil
+	}
+	if err := m.simulateCleanup(text); err != nil {
+		return err
+	}
+	return m.clear(ctx)
 }
 
 // place names an entry of the appspec for a message.
@@ -271,6 +290,9 @@ func (m *maker) subdirectory(in dirID, name, shown string) (dirID, error) {
 	case foundOther:
 		return 0, &blocked{shown, "has to be a directory, but exists and is none: move it away, or change the destination"}
 	}
+	if m.req.Adopt {
+		return 0, &blocked{shown, "is not there, nor is what the bundle has for it"}
+	}
 	if id == 0 {
 		if kid, ok := t.kids[k]; ok {
 			id = kid
@@ -288,110 +310,4 @@ func (m *maker) subdirectory(in dirID, name, shown string) (dirID, error) {
 	}
 	m.plan.order = append(m.plan.order, ^int32(id))
 	return id, nil
-}
-
-// openSource opens a directory of the bundle and gives its index. Links inside the bundle are followed.
-func (m *maker) openSource(rel string) (int32, *os.File, error) {
-	f, err := m.archive.Open(rel)
-	if err != nil {
-		return 0, nil, fmt.Errorf("plan installation: read the bundle: %w", err)
-	}
-	src, ok := m.sources[rel]
-	if !ok {
-		src = int32(len(m.plan.sources))
-		m.sources[rel] = src
-		m.plan.sources = append(m.plan.sources, rel)
-	}
-	return src, f, nil
-}
-
-// copyDir plans to copy the contents of a directory of the bundle (I-27): first its files, then its directories, each by
-// name. The official agent takes them as the file system gives them.
-func (m *maker) copyDir(ctx context.Context, rel string, to dirID) error {
-	if err := ctx.Err(); err != nil {
-		return context.Cause(ctx)
-	}
-	src, f, err := m.openSource(rel)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	fd := int(f.Fd())
-	var self unix.Stat_t
-	if err := unix.Fstat(fd, &self); err != nil {
-		return fmt.Errorf("plan installation: read the bundle: %s: %w", rel, err)
-	}
-	m.within = append(m.within, identity{self.Dev, self.Ino})
-	defer func() { m.within = m.within[:len(m.within)-1] }()
-
-	var names []string
-	if err := eachEntry(fd, func(name []byte, _ uint8) bool { names = append(names, string(name)); return true }); err != nil {
-		return fmt.Errorf("plan installation: list %s of the bundle: %w", rel, err)
-	}
-	slices.Sort(names)
-	dirs := names[:0] // filled behind what is read
-	for _, name := range names {
-		var st unix.Stat_t
-		if err := lstatAt(fd, name, &st); err != nil {
-			return fmt.Errorf("plan installation: read the bundle: %s: %w", join(rel, name), err)
-		}
-		isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR
-		if st.Mode&unix.S_IFMT == unix.S_IFLNK {
-			if isDir, err = m.expands(rel, name); err != nil {
-				return err
-			}
-		}
-		if isDir {
-			dirs = append(dirs, name)
-			continue
-		}
-		if err := m.copyFile(fd, src, to, name, &st); err != nil {
-			return err
-		}
-	}
-	return m.copySubs(ctx, rel, dirs, to)
-}
-
-// copySubs plans to copy the directories of a directory of the bundle.
-func (m *maker) copySubs(ctx context.Context, rel string, names []string, to dirID) error {
-	for _, name := range names {
-		shown := join(m.tree.dirs[to].shown, name)
-		if strings.Contains(name, "\n") {
-			m.conflict(shown, newlineWhy)
-			continue
-		}
-		id, err := m.subdirectory(to, name, shown)
-		if err == nil {
-			err = m.copyDir(ctx, join(rel, name), id)
-		} else {
-			err = m.refuse(err)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-const newlineWhy = "has a newline in its name, which the cleanup file cannot hold: rename it in the bundle"
-
-// expands reports whether a link of the bundle is replaced by what it leads to: a directory inside the bundle (I-27). One
-// that leads out of it, to a file or to nothing is installed as a link; so is one that leads to a directory around it,
-// which would never end.
-func (m *maker) expands(rel, name string) (bool, error) {
-	p := join(rel, name)
-	info, err := m.archive.Stat(p)
-	switch {
-	case err != nil && (errors.Is(err, fs.ErrNotExist) || escapes(err) || errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOTDIR)):
-		return false, nil
-	case err != nil:
-		return false, fmt.Errorf("plan installation: read the bundle: %w", err)
-	case !info.IsDir():
-		return false, nil
-	}
-	if id, ok := identityOf(info); ok && slices.Contains(m.within, id) {
-		m.warn("the link %s in the bundle leads to a directory around itself: it is installed as a link", p)
-		return false, nil
-	}
-	return true, nil
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"strconv"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -52,7 +53,7 @@ func (a *application) appendFile(b []byte, i int32) []byte {
 		return appendName(append(b, ','), "link", p.links[i])
 	}
 	b = strconv.AppendInt(append(b, `,"mtime":`...), f.mtime, 10)
-	return appendList(b, "acl", a.s.lists[i])
+	return appendList(b, "acl", p.lists.of[i])
 }
 
 func appendAttrs(b []byte, mode, uid, gid uint32) []byte {
@@ -71,7 +72,7 @@ func appendList(b []byte, key, list string) []byte {
 
 // finalStatus is what a directory of the new revision has once the installation is complete.
 func (s *stage) finalStatus(id dirID) (status, error) {
-	if s.p.dirs[id].live() {
+	if s.p.dirs[id].live() && !s.p.req.Adopt {
 		return s.afterReset(id), nil
 	}
 	fd, err := openDir(s.path(id))
@@ -96,19 +97,29 @@ func (w *worker) settle(i, fd int, facts dirFacts) error {
 	}
 	list, err := getACL(fd, aclAccess)
 	if err == nil && list != nil {
-		w.s.noteList(int32(i), list)
+		w.p.lists.note(int32(i), list)
 	}
 	return err
 }
 
-// noteList remembers a staged file's list. Most files of a revision have the same, which is kept once.
-func (s *stage) noteList(i int32, list []byte) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	text, ok := s.texts[string(list)]
+// fileLists are the access control lists of files of a plan, by index. Most files of a revision have the same, which is kept
+// once.
+type fileLists struct {
+	mu    sync.Mutex // guards both
+	of    map[int32]string
+	texts map[string]string
+}
+
+func (l *fileLists) note(i int32, list []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.of == nil {
+		l.of, l.texts = map[int32]string{}, map[string]string{}
+	}
+	text, ok := l.texts[string(list)]
 	if !ok {
 		text = string(list)
-		s.texts[text] = text
+		l.texts[text] = text
 	}
-	s.lists[i] = text
+	l.of[i] = text
 }

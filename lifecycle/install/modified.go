@@ -169,7 +169,8 @@ func (m *maker) which(aside bool) (n int, text string) {
 }
 
 // Modified says what of the previous revision's paths somebody has changed on this host, in the order of the cleanup file. It
-// is empty where nothing is known: the official agent leaves no record to compare with.
+// is empty where nothing is known: the official agent leaves no record to compare with. Of an adoption it says what is not as
+// an installation would leave it.
 func (p *Plan) Modified() []Modified { return p.modified }
 
 // keeps reports whether what stands at a place is to be kept aside.
@@ -191,7 +192,7 @@ func (p *Plan) asideFolder() string {
 
 func (p *Plan) eachModified(yield func(Op) bool) bool {
 	for _, c := range p.modified {
-		if c.Aside && !yield(Op{Kind: KeepAside, Path: c.Path, Detail: c.What.String()}) {
+		if p.aside != nil && c.Aside && !yield(Op{Kind: KeepAside, Path: c.Path, Detail: c.What.String()}) {
 			return false
 		}
 	}

@@ -28,12 +28,13 @@ const (
 	SetContext                  // the SELinux context is set
 	RemoveFile                  // a file or link of the previous revision goes
 	RemoveDir                   // a directory of the previous revision goes, if it is then empty
+	Adopt                       // what is there becomes the group's
 	KeepAside                   // what is replaced or removed was changed on this host, and is kept aside
 )
 
 var kindNames = [...]string{
 	MakeDir: "mkdir", ResetDir: "reset", AddFile: "add", ReplaceFile: "replace", AddLink: "link", ReplaceLink: "relink",
-	Unchanged: "same", Keep: "keep", Chown: "chown", Chmod: "chmod", SetACL: "setfacl", SetContext: "semanage", RemoveFile: "remove", RemoveDir: "rmdir", KeepAside: "aside",
+	Unchanged: "same", Keep: "keep", Chown: "chown", Chmod: "chmod", SetACL: "setfacl", SetContext: "semanage", RemoveFile: "remove", RemoveDir: "rmdir", Adopt: "adopt", KeepAside: "aside",
 }
 
 func (k Kind) String() string {
@@ -70,6 +71,7 @@ const (
 	actAdd     action = iota // nothing is there
 	actReplace               // something is there that goes
 	actSame                  // our own file is there and equal: nothing to do
+	actAdopt                 // what is there becomes ours
 )
 
 // file is one file or link to install.
@@ -116,6 +118,8 @@ type Plan struct {
 	selinux  bool      // the host has it
 	kept     []string
 	modified []Modified
+	leftOut  []Conflict
+	lists    fileLists
 	aside    map[key]struct{} // where those stand that are kept aside
 	previous string           // the deployment that had installed them
 
@@ -137,12 +141,15 @@ func (p *Plan) Ops() iter.Seq[Op] {
 func (p *Plan) eachMade(yield func(Op) bool) bool {
 	for _, i := range p.order {
 		var op Op
-		if i < 0 {
+		switch {
+		case p.req.Adopt:
+			op = Op{Kind: Adopt, Path: p.path(i)}
+		case i < 0:
 			op = Op{Kind: MakeDir, Path: p.dirs[^i].shown}
 			if p.dirs[^i].live() {
 				op.Kind = ResetDir
 			}
-		} else {
+		default:
 			f := &p.files[i]
 			op = Op{Path: p.target(i), Source: p.source(i), Detail: p.links[i]}
 			switch {
@@ -176,6 +183,9 @@ func (p *Plan) eachKept(yield func(Op) bool) bool {
 
 func (p *Plan) eachPermission(yield func(Op) bool) bool {
 	for n := range p.perms {
+		if p.req.Adopt {
+			break // they are part of what the next installation does
+		}
 		for _, i := range p.permsOf[n] {
 			for op := range p.perms[n].ops(p.path(i), i >= 0 && p.files[i].link()) {
 				if !yield(op) {
@@ -225,6 +235,7 @@ type Counts struct {
 	Replaced    int // of Files and Links, how many take the place of something
 	Unchanged   int
 	Kept        int // found and left alone
+	Adopted     int // files, links and directories that become the group's
 	Removed     int // files, links and directories of the previous revision that go
 	Bytes       int64
 }
@@ -233,6 +244,10 @@ type Counts struct {
 func (p *Plan) Counts() Counts {
 	c := Counts{Kept: len(p.kept), Removed: len(p.removals), Bytes: p.bytes}
 	for _, i := range p.order {
+		if p.req.Adopt {
+			c.Adopted++
+			continue
+		}
 		if i < 0 {
 			if !p.dirs[^i].live() {
 				c.Directories++
@@ -275,6 +290,8 @@ func (p *Plan) Summary() string {
 		{c.Replaced, "replaced"},
 		{c.Unchanged, "unchanged"},
 		{c.Kept, "kept as found"},
+		{c.Adopted, "adopted"},
+		{len(p.leftOut), "left out"},
 		{c.Removed, "removed"},
 		{len(p.aside), "changed on this host and kept aside"},
 		{len(p.warnings), "warnings"},

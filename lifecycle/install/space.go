@@ -70,7 +70,7 @@ func (m *maker) space() error {
 	}
 	for i := range p.files {
 		f := &p.files[i]
-		if f.act == actSame {
+		if f.act == actSame || f.act == actAdopt {
 			continue
 		}
 		at[f.dir].NeedInodes++

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,16 +20,15 @@ type stage struct {
 	euid  uint32
 	egid  uint32
 	n     uint32 // the next free number of a hidden name; files have their own index
-
-	mu    sync.Mutex        // guards both
-	lists map[int32]string  // access control lists of staged files, by index
-	texts map[string]string // and each of them once
 }
 
 func newStage(p *Plan, t *transaction) *stage {
 	s := &stage{
-		p: p, t: t, live: map[dirID]int32{}, roots: map[dirID]uint32{}, inos: map[dirID]uint64{}, fresh: map[dirID]*status{}, lists: map[int32]string{}, texts: map[string]string{},
+		p: p, t: t, live: map[dirID]int32{}, roots: map[dirID]uint32{}, inos: map[dirID]uint64{}, fresh: map[dirID]*status{},
 		mask: umask(), euid: uint32(os.Geteuid()), egid: uint32(os.Getegid()), n: uint32(len(p.files)),
+	}
+	if p.req.Adopt {
+		return s
 	}
 	for _, i := range p.order {
 		if i >= 0 {

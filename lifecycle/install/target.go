@@ -86,10 +86,16 @@ func (m *maker) existing(src int, k key, f *file, text, shown string) (bool, err
 	}
 	var st unix.Stat_t
 	switch err := lstatAt(fd, k.name, &st); {
+	case is(err, unix.ENOENT) && m.req.Adopt:
+		m.leaveOut(shown, "is not there")
+		return false, nil
 	case is(err, unix.ENOENT):
 		return true, nil
 	case err != nil:
 		return false, fmt.Errorf("plan installation: look at %s: %w", shown, err)
+	}
+	if m.req.Adopt {
+		return m.adopt(f, shown, &st), nil
 	}
 	f.act = actReplace
 	isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR
@@ -206,6 +212,11 @@ func readFull(fd int, buf []byte) (int, error) {
 // ownership looks up whose the paths in question are. An equal file that another group's next installation would remove
 // cannot be kept as nobody's: it is a conflict like any other.
 func (m *maker) ownership() error {
+	if m.req.Adopt {
+		if err := m.disown(); err != nil {
+			return err
+		}
+	}
 	if len(m.conflicts) == 0 && len(m.equal) == 0 {
 		return nil
 	}
@@ -236,12 +247,22 @@ func (m *maker) otherGroups() (map[string]string, error) {
 	for _, path := range m.equal {
 		asked[path] = true
 	}
+	owners := map[string]string{}
+	err := m.eachForeign(func(group, path string) {
+		if asked[path] {
+			owners[strings.Clone(path)] = group
+		}
+	})
+	return owners, err
+}
+
+// eachForeign calls f with every path of every other group's cleanup file.
+func (m *maker) eachForeign(f func(group, path string)) error {
 	folder := filepath.Join(m.req.Root, instructionsDir)
 	files, err := os.ReadDir(folder)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("plan installation: look for other groups' files: %w", err)
+		return fmt.Errorf("plan installation: look for other groups' files: %w", err)
 	}
-	owners := map[string]string{}
 	for _, e := range files {
 		group, ok := strings.CutSuffix(e.Name(), cleanupSuffix)
 		if !ok || group == m.req.Group {
@@ -253,12 +274,12 @@ func (m *maker) otherGroups() (map[string]string, error) {
 		}
 		lines, _ := parseCleanup(text)
 		for _, line := range lines {
-			if asked[line.path] && !line.label {
-				owners[strings.Clone(line.path)] = "deployment group " + group
+			if !line.label {
+				f("deployment group "+group, line.path)
 			}
 		}
 	}
-	return owners, nil
+	return nil
 }
 
 // removals lists what of the previous revision goes without anything taking its place.
