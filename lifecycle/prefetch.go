@@ -78,11 +78,13 @@ func (e *Engine) arrival(ctx context.Context, d *Deployment) (arrived, error) {
 	e.arriving.Lock()
 	delete(e.prefetches, d.ID)
 	e.arriving.Unlock()
-	if p.err == nil || certain(p.err) || ctx.Err() != nil {
+	if certain(p.err) || ctx.Err() != nil {
 		return p.got, p.err
 	}
-	e.log.Info("the revision did not arrive early: it is fetched now", zap.String("deployment", d.ID), zap.NamedError("because", p.err))
-	return e.bring(ctx, d)
+	if p.err != nil {
+		e.log.Info("the revision did not arrive early: it is fetched now", zap.String("deployment", d.ID), zap.NamedError("because", p.err))
+	}
+	return e.bring(ctx, d) // which finds what arrived, unless somebody has tidied it away
 }
 
 // settle ends all that goes on in the background.
