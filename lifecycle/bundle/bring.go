@@ -10,7 +10,7 @@ import (
 
 // Bring fetches the bundle of a revision into a file, as [Fetcher.Fetch] does, and unpacks it into a folder, as [Unpack] and [Strip] do. A
 // tar is unpacked while it arrives, a zip after its end, where its list of entries is. A folder of this host is copied by [CopyTree]:
-// then there is no bundle, and the file is left alone.
+// then there is no bundle, the file is left alone, and of the limits those count that refuse something by its name.
 //
 // Success means that the bundle is complete, verified and unpacked. Otherwise the error is that of the download: [ErrDiffers] if the
 // content is not the registered one, whatever came of unpacking it. An [*ArchiveError] is about a bundle that was verified, or about one
@@ -19,7 +19,7 @@ import (
 func (f *Fetcher) Bring(ctx context.Context, rev Revision, file *os.File, to *os.Root, limits Limits) (Object, Stats, error) {
 	switch rev.Type {
 	case LocalDirectory:
-		stats, err := copyTree(ctx, rev.Local.Path, to, false)
+		stats, err := copyTree(ctx, rev.Local.Path, to, false, limits)
 		return Object{}, stats, err
 	case S3, GitHub, LocalFile:
 	default:

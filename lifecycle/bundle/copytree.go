@@ -18,7 +18,7 @@ import (
 // subject to the umask, and links are copied as links; owners, times and the modes of folders are not kept. Files share blocks with
 // the original where the file system can. Devices, pipes and sockets are refused by name. On an error the folder holds a part.
 func CopyTree(ctx context.Context, from string, to *os.Root) error {
-	_, err := copyTree(ctx, from, to, false)
+	_, err := copyTree(ctx, from, to, false, Limits{})
 	return err
 }
 
@@ -28,11 +28,11 @@ func CopyTree(ctx context.Context, from string, to *os.Root) error {
 // file system can. The two folders themselves stay as they are. No link is followed. On an error the folder holds a part; nothing is
 // synced.
 func Clone(ctx context.Context, from string, to *os.Root) error {
-	_, err := copyTree(ctx, from, to, true)
+	_, err := copyTree(ctx, from, to, true, Limits{})
 	return err
 }
 
-func copyTree(ctx context.Context, from string, to *os.Root, exact bool) (Stats, error) {
+func copyTree(ctx context.Context, from string, to *os.Root, exact bool, limits Limits) (Stats, error) {
 	src, err := os.OpenRoot(from)
 	if err != nil {
 		return Stats{}, fmt.Errorf("open the folder to copy: %w", err)
@@ -42,7 +42,7 @@ func copyTree(ctx context.Context, from string, to *os.Root, exact bool) (Stats,
 	if err != nil {
 		return Stats{}, fmt.Errorf("look at %s: %w", to.Name(), err)
 	}
-	c := &copier{to: to, self: self, exact: exact, names: map[inode]*names{}}
+	c := &copier{to: to, self: self, exact: exact, limits: limits, names: map[inode]*names{}}
 	top := &pair{name: ".", src: src, to: level{name: ".", root: to}}
 	defer top.to.shut()
 	walk := func(ctx context.Context, out chan<- copyJob) error { return c.folder(ctx, top, out) }
@@ -54,11 +54,12 @@ func copyTree(ctx context.Context, from string, to *os.Root, exact bool) (Stats,
 
 // copier copies a tree. As in unpacking, one goroutine walks and makes every name, and others fill the files.
 type copier struct {
-	to    *os.Root
-	self  fs.FileInfo // the folder copied into
-	exact bool
-	stats Stats
-	names map[inode]*names // of what has several
+	to     *os.Root
+	self   fs.FileInfo // the folder copied into
+	exact  bool
+	limits Limits // whose bounds on size and number do not count
+	stats  Stats
+	names  map[inode]*names // of what has several
 	// noClone says that the file system cannot let two files share their blocks.
 	noClone atomic.Bool
 }
@@ -135,6 +136,9 @@ func (c *copier) entry(ctx context.Context, at *pair, e fs.DirEntry, out chan<- 
 	case fs.ModeDir:
 		return c.below(ctx, at, base, name, out)
 	case fs.ModeSymlink:
+		if err := c.limits.link(name, "a symbolic link"); err != nil {
+			return err
+		}
 		return c.symlink(at, base, name)
 	case 0:
 		return c.file(ctx, at, base, name, out)
@@ -208,6 +212,9 @@ func (c *copier) file(ctx context.Context, at *pair, base, name string, out chan
 	info, err := from.Stat()
 	if err == nil && !info.Mode().IsRegular() {
 		err = fmt.Errorf("%s became %s while it was copied", quoted(name), kindOf(info.Mode()))
+	}
+	if err == nil {
+		err = c.limits.mode(name, attrsOf(info).mode)
 	}
 	if err != nil {
 		j.drop()

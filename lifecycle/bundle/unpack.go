@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Limits bounds what a bundle may unpack to. A field that is zero sets no bound; [DefaultLimits] are generous ones.
+// Limits bounds what a bundle may unpack to, and what may be in it. A field that is zero sets no bound; [DefaultLimits] are generous ones.
 type Limits struct {
 	// MaxSize is the most bytes that the files may have together.
 	MaxSize int64
@@ -19,6 +19,30 @@ type Limits struct {
 	MaxFiles int
 	// MaxRatio is the most unpacked bytes per packed byte. It counts once more than 64 MiB come out: below that a bomb does no harm.
 	MaxRatio int
+	// IgnoreOwners lets all files belong to whoever unpacks them, whatever the tar says (ignore_ownership_in_bundle, V-110). A set-id bit
+	// that would lend the rights of another owner than the tar's is left out.
+	IgnoreOwners bool
+	// RejectLinks refuses by its name a symbolic link or a file with several names (reject_symlinks_in_bundle, V-105).
+	RejectLinks bool
+	// RejectSetID refuses by its name a file with a set-id bit, also where unpacking would leave the bit out
+	// (reject_unsafe_permissions_in_bundle, V-107).
+	RejectSetID bool
+}
+
+// link is the error for a link, if there is to be none.
+func (l Limits) link(entry, kind string) error {
+	if !l.RejectLinks {
+		return nil
+	}
+	return &ArchiveError{Entry: entry, Problem: fmt.Sprintf("is %s, which this host does not accept in a bundle (reject_symlinks_in_bundle)", kind)}
+}
+
+// mode is the error for a file with set-id bits, if there are to be none.
+func (l Limits) mode(entry string, mode uint32) error {
+	if !l.RejectSetID || mode&0o6000 == 0 {
+		return nil
+	}
+	return &ArchiveError{Entry: entry, Problem: fmt.Sprintf("has the mode %04o with a set-id bit, which this host does not accept in a bundle (reject_unsafe_permissions_in_bundle)", mode&0o7777)}
 }
 
 // DefaultLimits let every bundle through that is not made to do harm: 64 GiB, a million entries, and a thousand times the

@@ -155,12 +155,21 @@ func (t *tarReader) entry(ctx context.Context, h *tar.Header, out chan<- tarJob)
 	}
 	a := attrs{mode: uint32(h.Mode) & 0o7777, uid: -1, gid: -1, mtime: unix.Timespec{Sec: h.ModTime.Unix(), Nsec: int64(h.ModTime.Nanosecond())}}
 	a.uid, a.gid = t.owners.of(h)
+	if t.tree.IgnoreOwners {
+		a = a.ownedByUs()
+	}
 	switch h.Typeflag {
 	case tar.TypeDir:
 		return t.tree.dir(h.Name, name, a)
 	case tar.TypeSymlink:
+		if err := t.tree.Limits.link(h.Name, "a symbolic link"); err != nil {
+			return err
+		}
 		return t.tree.symlink(h.Name, name, h.Linkname, a)
 	case tar.TypeLink:
+		if err := t.tree.Limits.link(h.Name, fmt.Sprintf("another name of %s", quoted(h.Linkname))); err != nil {
+			return err
+		}
 		return t.tree.link(h.Name, name, h.Linkname)
 	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
 		return t.file(ctx, h, name, a, out)
@@ -174,6 +183,9 @@ func (t *tarReader) entry(ctx context.Context, h *tar.Header, out chan<- tarJob)
 }
 
 func (t *tarReader) file(ctx context.Context, h *tar.Header, name string, a attrs, out chan<- tarJob) error {
+	if err := t.tree.Limits.mode(h.Name, uint32(h.Mode)); err != nil {
+		return err
+	}
 	if err := t.tree.content(h.Name, h.Size); err != nil {
 		return err
 	}
@@ -291,6 +303,18 @@ func isSparse(h *tar.Header) bool {
 type owners struct {
 	root          bool
 	users, groups map[string]int
+}
+
+// ownedByUs are the attributes of what is to belong to whoever unpacks it, without a set-id bit that was for another.
+func (a attrs) ownedByUs() attrs {
+	if a.uid >= 0 && a.uid != os.Geteuid() {
+		a.mode &^= unix.S_ISUID
+	}
+	if a.gid >= 0 && a.gid != os.Getegid() {
+		a.mode &^= unix.S_ISGID
+	}
+	a.uid, a.gid = -1, -1
+	return a
 }
 
 // ownersKnown bounds the look-ups that a hostile archive can cause.

@@ -3,6 +3,7 @@ package bundle
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"compress/bzip2"
 	"compress/flate"
 	"context"
@@ -90,7 +91,7 @@ func (u *unpacker) checkZip(ctx context.Context, dir *zipDirectory) (total int64
 		if _, err := clean(e.name); err != nil {
 			return 0, err
 		}
-		if err := e.check(); err != nil {
+		if err := cmp.Or(e.check(), e.refuse(q.Limits)); err != nil {
 			return 0, err
 		}
 		if err := q.take(e.name, e.size); err != nil {
@@ -130,6 +131,17 @@ func (e zipEntry) check() error {
 	}
 	if e.mode.Type() == fs.ModeSymlink && e.size > maxTarget {
 		return &ArchiveError{Entry: e.name, Problem: fmt.Sprintf("is a symbolic link with a target of more than %d bytes", maxTarget)}
+	}
+	return nil
+}
+
+// refuse refuses what this host does not accept.
+func (e zipEntry) refuse(l Limits) error {
+	switch e.mode.Type() {
+	case fs.ModeSymlink:
+		return l.link(e.name, "a symbolic link")
+	case 0:
+		return l.mode(e.name, e.unix)
 	}
 	return nil
 }

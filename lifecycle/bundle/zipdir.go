@@ -53,6 +53,7 @@ type zipEntry struct {
 	size   int64
 	offset int64 // of the local header, from the start of the file
 	mode   fs.FileMode
+	unix   uint32 // the mode as it is stored, 0 where the archive was not made on Unix
 	mtime  unix.Timespec
 }
 
@@ -293,7 +294,7 @@ func (e *zipEntry) attributes(host byte, external uint32) {
 	if host == madeByUnix || host == madeByDarwin {
 		unixMode = external >> 16
 	}
-	e.mode = fs.FileMode(unixMode & 0o777)
+	e.mode, e.unix = fs.FileMode(unixMode&0o777), unixMode
 	switch kind := unixMode & unix.S_IFMT; {
 	case strings.HasSuffix(e.name, "/") || kind == unix.S_IFDIR || unixMode == 0 && external&0x10 != 0:
 		e.mode |= fs.ModeDir
