@@ -78,10 +78,10 @@ func (m *maker) adopted(ctx context.Context) error {
 			p.modified = append(p.modified, Modified{p.target(i), differ[i], differ[i]&touched != 0})
 		}
 	}
-	if n, which := m.which(true); n > 0 {
+	if n, which := m.which(isAside); n > 0 {
 		m.warn("%d adopted file%s not as the bundle has them: the next installation keeps them aside: %s", n, plural(n), which)
 	}
-	if n, which := m.which(false); n > 0 {
+	if n, which := m.which(func(c Modified) bool { return !c.Aside }); n > 0 {
 		m.warn("%d adopted file%s another mode or owner than an installation would give: the next one does: %s", n, plural(n), which)
 	}
 	for i, c := range p.leftOut {

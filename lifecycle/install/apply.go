@@ -27,13 +27,22 @@ func stateDir(root string) string { return filepath.Join(root, ".slipway", "inst
 
 // Apply carries the plan out. If it returns an error the tree is as it was before, and nothing hidden is left; should even
 // that have failed, the error says so and Recover tries again. The end of ctx before the installation is complete undoes it.
+// Of a plan that Replaces, a *GoneError means that the previous revision is gone and the new one not there.
 func (p *Plan) Apply(ctx context.Context) (*Manifest, error) {
-	began := time.Now()
 	unlock, err := lock(ctx, p.req.Root)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
+	if p.replaces {
+		return p.replace(ctx)
+	}
+	return p.apply(ctx)
+}
+
+// apply is one transaction, under the lock.
+func (p *Plan) apply(ctx context.Context) (*Manifest, error) {
+	began := time.Now()
 	if err := pending(p.req.Root, p.req.Group); err != nil {
 		return nil, err
 	}
@@ -42,7 +51,7 @@ func (p *Plan) Apply(ctx context.Context) (*Manifest, error) {
 	}
 	a := &application{p: p, t: newTransaction(newTX()), log: p.req.Log.With(zap.String("group", p.req.Group), zap.String("deployment", p.req.Deployment))}
 	a.t.probe = p.probe
-	a.t.moves, a.t.keepIn = p.moves, p.asideFolder()
+	a.t.moves, a.t.keepIn, a.t.removes = p.moves, p.asideFolder(), p.removes
 	a.s = newStage(p, a.t)
 	if err := a.begin(); err != nil {
 		return nil, err
@@ -103,7 +112,7 @@ func (a *application) begin() error {
 	a.t.dirs = append(a.t.dirs, liveDir{real, st.Ino})
 	a.numbers = [2]uint32{a.s.number(), a.s.number()}
 	name := filepath.Join(stateDir(a.p.req.Root), a.t.tx+journalSuffix)
-	if a.j, err = createJournal(name, journalHeader{TX: a.t.tx, Group: a.p.req.Group, Deployment: a.p.req.Deployment, At: time.Now().UTC(), Aside: a.p.previous}); err != nil {
+	if a.j, err = createJournal(name, journalHeader{TX: a.t.tx, Group: a.p.req.Group, Deployment: a.p.req.Deployment, At: time.Now().UTC(), Aside: a.p.previous, Removes: a.p.removes}); err != nil {
 		return err
 	}
 	if err := a.beginJournal(); err != nil {

@@ -229,6 +229,10 @@ func (m *maker) simulateRemoval(k key, line int, path string) error {
 		}
 		t.dirs[id].goes = true
 	}
+	if st.Nlink == 1 || g.sub {
+		o := m.frees[st.Dev]
+		m.frees[st.Dev] = occupied{o.bytes + st.Blocks*512, o.inodes + 1}
+	}
 	m.suspicious(k, fd, &st, line, path)
 	s := t.entries[k]
 	s.goes = true

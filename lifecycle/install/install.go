@@ -47,7 +47,10 @@ type Request struct {
 	// Adopt makes the group the owner of what is on the host already where the appspec would install, and changes nothing of
 	// it: what was installed before the deployment root was lost is then no conflict for the next installation.
 	Adopt bool
-	Log   *zap.Logger
+	// Replace lets the previous revision be removed before the new one is written, where there is no room for both. Such an
+	// installation cannot be undone, which the plan says; where there is room, nothing is different.
+	Replace bool
+	Log     *zap.Logger
 }
 
 func (r *Request) check() (Behavior, error) {

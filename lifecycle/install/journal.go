@@ -34,6 +34,8 @@ type journalHeader struct {
 	At         time.Time `json:"at"`
 	// Aside is the deployment that had installed what is to be kept aside, if anything is.
 	Aside string `json:"aside,omitempty"`
+	// Removes: the previous revision is removed, and the new one not yet installed.
+	Removes bool `json:"removes,omitempty"`
 }
 
 const journalWhat = "install"

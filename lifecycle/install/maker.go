@@ -27,6 +27,7 @@ type maker struct {
 	gone      []gone    // what the cleanup removes
 	known     *manifest // of the previous installation; nil: nothing is known
 	suspects  []suspect
+	frees     map[uint64]occupied // by file system: what the cleanup frees
 	fds       fdCache
 	sources   map[string]int32
 	within    []identity // the source directories that are being walked, from the outside in
@@ -39,7 +40,7 @@ type maker struct {
 type identity struct{ dev, ino uint64 }
 
 func newMaker(r Request, b Behavior) *maker {
-	m := &maker{req: r, plan: &Plan{req: r, behavior: b, links: map[int32]string{}}, sources: map[string]int32{}}
+	m := &maker{req: r, plan: &Plan{req: r, behavior: b, links: map[int32]string{}}, sources: map[string]int32{}, frees: map[uint64]occupied{}}
 	m.fds.open = func(id dirID) (int, error) { return openLive(m.tree.dirs[id].path, m.tree.dirs[id].ino) }
 	return m
 }
@@ -120,11 +121,11 @@ func (m *maker) run(ctx context.Context) (*Plan, error) {
 	} else if err := m.unchanged(ctx); err != nil {
 		return nil, err
 	}
-	m.modified()
-	m.removals()
 	if err := m.space(); err != nil {
 		return nil, err
 	}
+	m.modified()
+	m.removals()
 	return m.plan, nil
 }
 

@@ -30,6 +30,9 @@ type suspect struct {
 	line int // index into the cleanup file's paths
 	what Aspects
 	keep bool
+	// What it takes up, and on which file system.
+	bytes int64
+	dev   uint64
 }
 
 // openKnown opens the manifest of what is to be removed. Whatever is wrong with it, nothing is known then, which is no
@@ -72,7 +75,7 @@ func (m *maker) suspicious(k key, fd int, st *unix.Stat_t, line int, path string
 	if what != 0 {
 		// A directory that goes is empty, or all that is in it goes too.
 		keep := what&touched != 0 && st.Mode&unix.S_IFMT != unix.S_IFDIR
-		m.suspects = append(m.suspects, suspect{k, path, line, what, keep})
+		m.suspects = append(m.suspects, suspect{k, path, line, what, keep, st.Blocks * 512, st.Dev})
 	}
 }
 
@@ -130,32 +133,39 @@ func (m *maker) modified() {
 		if c := t.entries[s.key].copy; c != 0 && p.files[c-1].act == actSame {
 			continue
 		}
-		if s.keep {
+		keep := s.keep && !p.forgoes
+		if keep {
 			if p.aside == nil {
 				p.aside, p.previous = map[key]struct{}{}, m.known.header.Deployment
 			}
 			p.aside[s.key] = struct{}{}
 		}
-		p.modified = append(p.modified, Modified{strings.Clone(s.path), s.what, s.keep})
+		p.modified = append(p.modified, Modified{strings.Clone(s.path), s.what, keep})
 	}
 	m.suspects = nil
 	if m.known == nil {
 		return
 	}
 	by := m.known.header.Deployment
-	if n, which := m.which(true); n > 0 {
+	lost := func(c Modified) bool { return p.forgoes && c.What&touched != 0 }
+	if n, which := m.which(lost); n > 0 {
+		m.warn("%d file%s changed on this host since %s installed them are lost: there is no room to keep them aside: %s", n, plural(n), by, which)
+	}
+	if n, which := m.which(isAside); n > 0 {
 		m.warn("%d file%s changed on this host since %s installed them: kept in %s: %s", n, plural(n), by, p.asideFolder(), which)
 	}
-	if n, which := m.which(false); n > 0 {
+	if n, which := m.which(func(c Modified) bool { return !c.Aside && !lost(c) }); n > 0 {
 		m.warn("%d path%s got another mode or owner on this host since %s installed them, which is not kept: %s", n, plural(n), by, which)
 	}
 }
 
-// which counts and names the modified paths that are kept aside, or those that are not.
-func (m *maker) which(aside bool) (n int, text string) {
+func isAside(c Modified) bool { return c.Aside }
+
+// which counts and names some of the modified paths.
+func (m *maker) which(some func(Modified) bool) (n int, text string) {
 	var shown []string
 	for _, c := range m.plan.modified {
-		if c.Aside != aside {
+		if !some(c) {
 			continue
 		}
 		if n++; n <= maxShown {

@@ -120,6 +120,9 @@ type Plan struct {
 	modified []Modified
 	leftOut  []Conflict
 	lists    fileLists
+	replaces bool             // the previous revision is removed first
+	removes  bool             // this is that removal
+	forgoes  bool             // nothing is kept aside: there is no room for it
 	aside    map[key]struct{} // where those stand that are kept aside
 	previous string           // the deployment that had installed them
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
 	"os"
 	"path/filepath"
@@ -20,6 +21,7 @@ type Outcome string
 const (
 	RolledBack Outcome = "rolled back" // the tree is as it was before the installation
 	Completed  Outcome = "completed"   // the tree is the new revision
+	Removed    Outcome = "removed"     // the previous revision was removed to make room, and the new one has to be installed anew
 )
 
 // Recovered is an installation that was finished or undone after a crash.
@@ -79,6 +81,7 @@ func recoverOne(ctx context.Context, root, name string, setUp func(*transaction)
 	if err != nil {
 		return nil, err
 	}
+	t.removes = h.Removes
 	if setUp != nil {
 		setUp(t)
 	}
@@ -114,6 +117,9 @@ func recoverOne(ctx context.Context, root, name string, setUp func(*transaction)
 	}
 	if state == stateDone {
 		r.Outcome = Completed
+		if t.removes {
+			r.Outcome = Removed
+		}
 		left, err := finishDone(ctx, t, name, root, h.Group, zap.NewNop())
 		r.Err, r.Aside = errors.Join(left...), t.keptIn()
 		return r, err
@@ -161,10 +167,26 @@ func finishDone(ctx context.Context, t *transaction, name, root, group string, l
 		left = append(left, err)
 	}
 	manifest := filepath.Join(stateDir(root), group+manifestSuffix)
+	if t.removes {
+		return left, dropJournal(name, manifest)
+	}
 	if err := os.Rename(name, manifest); err != nil {
 		return left, fmt.Errorf("keep the journal as the group's manifest: %w", err)
 	}
 	return left, syncOwn(filepath.Dir(manifest))
+}
+
+// dropJournal ends a removal: the group has no manifest any more, and then no journal.
+func dropJournal(name, manifest string) error {
+	for _, path := range []string{manifest, name} {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("end the removal of the previous revision: %w", err)
+		}
+		if err := syncOwn(filepath.Dir(path)); err != nil {
+			return fmt.Errorf("end the removal of the previous revision: %w", err)
+		}
+	}
+	return nil
 }
 
 // Committed says which deployment's installation was the last of the group to be completed, if there was one. It is of use

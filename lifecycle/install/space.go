@@ -15,24 +15,50 @@ type Space struct {
 	Path                   string // a directory on it
 	NeedBytes, FreeBytes   int64
 	NeedInodes, FreeInodes int64 // FreeInodes is negative where inodes are not counted
+	// What the removal of the previous revision frees, if it is removed first (Request.Replace); else 0.
+	FreedBytes, FreedInodes int64
 }
 
 func (s Space) fits() bool {
-	return s.NeedBytes <= s.FreeBytes && (s.FreeInodes < 0 || s.NeedInodes <= s.FreeInodes)
+	return s.missingBytes() <= 0 && s.missingInodes() <= 0
 }
 
-// SpaceError means that the new revision does not fit beside the old one. Nothing was changed.
-type SpaceError struct{ Short []Space }
+func (s Space) missingBytes() int64 { return s.NeedBytes - s.FreedBytes - s.FreeBytes }
+
+func (s Space) missingInodes() int64 {
+	if s.FreeInodes < 0 {
+		return 0
+	}
+	return s.NeedInodes - s.FreedInodes - s.FreeInodes
+}
+
+// SpaceError means that the new revision does not fit beside the old one, or, with Replace, not even in its place. Nothing was
+// changed.
+type SpaceError struct {
+	Short   []Space
+	Replace bool
+}
 
 func (e *SpaceError) Error() string {
 	var b strings.Builder
-	b.WriteString("the installation cannot begin, nothing was changed: the new revision is written beside the old one, and there is too little space")
+	b.WriteString("the installation cannot begin, nothing was changed: ")
+	if e.Replace {
+		b.WriteString("there is too little space for the new revision, even once the old one is removed")
+	} else {
+		b.WriteString("the new revision is written beside the old one, and there is too little space")
+	}
 	for _, s := range e.Short {
-		if s.NeedBytes > s.FreeBytes {
+		if s.missingBytes() > 0 {
 			fmt.Fprintf(&b, "\n  %s: %s needed, %s free (%d of %d bytes)", s.Path, bytesText(s.NeedBytes), bytesText(s.FreeBytes), s.NeedBytes, s.FreeBytes)
+			if e.Replace {
+				fmt.Fprintf(&b, ", %s more once the old revision is removed (%d bytes)", bytesText(s.FreedBytes), s.FreedBytes)
+			}
 		}
-		if s.FreeInodes >= 0 && s.NeedInodes > s.FreeInodes {
+		if s.missingInodes() > 0 {
 			fmt.Fprintf(&b, "\n  %s: %d inodes needed, %d free", s.Path, s.NeedInodes, s.FreeInodes)
+			if e.Replace {
+				fmt.Fprintf(&b, ", %d more once the old revision is removed", s.FreedInodes)
+			}
 		}
 	}
 	b.WriteString("\n  free some, or enlarge the file system")
@@ -42,74 +68,66 @@ func (e *SpaceError) Error() string {
 // journalBytes is a generous estimate of what our own files take up for each op: journal, plan and cleanup file.
 const journalBytes = 512
 
-// space adds up what the plan writes and compares it with what is free.
-func (m *maker) space() error {
-	p := m.plan
-	byDev := map[uint64]*Space{}
-	var order []uint64
-	on := func(dev uint64, path string) *Space {
-		s, ok := byDev[dev]
-		if !ok {
-			s = &Space{Path: path}
-			byDev[dev] = s
-			order = append(order, dev)
-		}
-		return s
+// needs is what is needed by file system.
+type needs struct {
+	byDev map[uint64]*Space
+	order []uint64
+	root  uint64 // the file system of the deployment root
+}
+
+func (n *needs) on(dev uint64, path string) *Space {
+	s, ok := n.byDev[dev]
+	if !ok {
+		s = &Space{Path: path}
+		n.byDev[dev] = s
+		n.order = append(n.order, dev)
 	}
+	return s
+}
+
+// needed adds up what the plan writes: beside the previous revision, or once that is gone.
+func (m *maker) needed(gone bool) (*needs, error) {
+	p := m.plan
+	n := &needs{byDev: map[uint64]*Space{}}
 	// A directory that is not there yet will be where the nearest one above it is. Parents come before their children.
 	at := make([]*Space, len(p.dirs))
 	for i := range p.dirs {
 		d := &p.dirs[i]
 		if !d.exists && i > 0 {
 			at[i] = at[d.parent]
+		} else {
+			at[i] = n.on(d.dev, d.path)
+		}
+		if !d.exists && i > 0 || gone && d.goes && d.planned {
 			at[i].NeedInodes++
 			at[i].NeedBytes += 4096
-		} else {
-			at[i] = on(d.dev, d.path)
 		}
 	}
+	p.bytes = 0
 	for i := range p.files {
 		f := &p.files[i]
-		if f.act == actSame || f.act == actAdopt {
+		if f.act == actSame && !gone || f.act == actAdopt {
 			continue
 		}
 		at[f.dir].NeedInodes++
 		if !f.link() {
-			at[f.dir].NeedBytes += (f.size + 4095) &^ 4095
+			at[f.dir].NeedBytes += roundUp(f.size)
 			p.bytes += f.size
 		}
 	}
-	if err := ownSpace(m.req.Root, int64(len(p.order))*journalBytes, on); err != nil {
-		return err
-	}
-	archive := deviceOf(m.req.Archive)
-	var short []Space
-	for _, dev := range order {
-		s := byDev[dev]
-		if s.NeedInodes == 0 {
-			continue
-		}
-		if err := s.measure(dev == archive); err != nil {
-			return err
-		}
-		p.spaces = append(p.spaces, *s)
-		if !s.fits() {
-			short = append(short, *s)
-		}
-	}
-	if short != nil {
-		return &SpaceError{short}
-	}
-	return nil
+	return n, n.own(m.req.Root, int64(len(p.order))*journalBytes)
 }
 
-// ownSpace adds what journal, plan and cleanup file need under the deployment root.
-func ownSpace(root string, need int64, on func(uint64, string) *Space) error {
+func roundUp(size int64) int64 { return (size + 4095) &^ 4095 }
+
+// own adds what journal, plan and cleanup file need under the deployment root.
+func (n *needs) own(root string, need int64) error {
 	for path := root; ; path = filepath.Dir(path) {
 		var st unix.Stat_t
 		switch err := unix.Stat(path, &st); {
 		case err == nil:
-			s := on(st.Dev, path)
+			n.root = st.Dev
+			s := n.on(st.Dev, path)
 			s.NeedBytes += need
 			s.NeedInodes += 4
 			return nil
@@ -117,6 +135,45 @@ func ownSpace(root string, need int64, on func(uint64, string) *Space) error {
 			return fmt.Errorf("plan installation: deployment root %s: %w", root, err)
 		}
 	}
+}
+
+// compare measures what is free. It gives all that is needed somewhere, and what of it does not fit.
+func (n *needs) compare(archive string) (all, short []Space, err error) {
+	from := deviceOf(archive)
+	for _, dev := range n.order {
+		s := n.byDev[dev]
+		if s.NeedInodes == 0 {
+			continue
+		}
+		if err := s.measure(dev == from); err != nil {
+			return nil, nil, err
+		}
+		all = append(all, *s)
+		if !s.fits() {
+			short = append(short, *s)
+		}
+	}
+	return all, short, nil
+}
+
+// space compares what the plan writes with what is free.
+func (m *maker) space() error {
+	n, err := m.needed(false)
+	if err != nil {
+		return err
+	}
+	all, short, err := n.compare(m.req.Archive)
+	if err != nil {
+		return err
+	}
+	m.plan.spaces = all
+	switch {
+	case short == nil:
+		return nil
+	case m.req.Replace && len(m.gone) > 0:
+		return m.replace()
+	}
+	return &SpaceError{Short: short}
 }
 
 func deviceOf(path string) uint64 {

@@ -60,6 +60,8 @@ type transaction struct {
 	labels []string
 	keepIn string // the folder for what is kept aside
 	kept   int    // how much is
+	// removes: the group has nothing installed afterwards, and its manifest goes.
+	removes bool
 
 	moves moves
 	probe func(point string) error // called at every point at which a crash makes a difference
