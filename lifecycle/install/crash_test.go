@@ -46,95 +46,6 @@ func surviving(f func()) (whole bool) {
 	return true
 }
 
-func TestErrorAtEveryPoint(t *testing.T) {
-	forms(t, func(t *testing.T, plain bool) {
-		c, before, after, points := newChange(t, plain)
-		undone := 0
-		for n := range points {
-			p := c.prepare()
-			probe, _, last := stopAt(n, false)
-			p.probe = probe
-			m, err := p.Apply(t.Context())
-			if *last == "sweep" || *last == "rmdir" || strings.HasPrefix(*last, "aside") { // the new tree is there, and something of the old one left
-				if err != nil || len(m.Warnings) <= len(p.Warnings()) {
-					t.Errorf("stopped at point %d (%s): Apply() = %v, %v, want warnings only", n, *last, m, err)
-				}
-				c.kept(strings.HasPrefix(*last, "aside"))
-				continue
-			}
-			which, stateErr := oldOrNew(before, after, c.state())
-			if stateErr != nil {
-				t.Fatalf("stopped at point %d (%s): %v", n, *last, stateErr)
-			}
-			switch {
-			case err != nil && which != "old", err == nil && which != "new":
-				t.Fatalf("stopped at point %d (%s): Apply() = %v, and the tree is the %s one", n, *last, err, which)
-			case err != nil:
-				undone++
-				c.clean()
-				if !errors.Is(err, errStop) {
-					t.Errorf("stopped at point %d (%s): Apply() = %v, which does not wrap its cause", n, *last, err)
-				}
-				if d, _ := Committed(c.root, "group"); d != "d-1" {
-					t.Errorf("stopped at point %d (%s): Committed() = %q, want the old one", n, *last, d)
-				}
-			}
-		}
-		t.Logf("%d points, %d undone", points, undone)
-		if undone < 30 || undone == points {
-			t.Errorf("%d of %d points undone, want most and not all", undone, points)
-		}
-	})
-}
-
-func TestCrashAtEveryPoint(t *testing.T) {
-	forms(t, func(t *testing.T, plain bool) {
-		c, before, after, points := newChange(t, plain)
-		count := map[Outcome]int{}
-		for n := range points {
-			p := c.prepare()
-			probe, _, last := stopAt(n, true)
-			p.probe = probe
-			if surviving(func() { p.Apply(t.Context()) }) {
-				t.Fatalf("point %d did not stop", n)
-			}
-			if _, err := c.make(c.spec, "OVERWRITE"); len(collect(c.root)) > 0 && err == nil {
-				t.Fatalf("crashed at point %d (%s): Make() before Recover() did not complain", n, *last)
-			}
-			found, err := Recover(t.Context(), c.root)
-			if err != nil {
-				t.Fatalf("crashed at point %d (%s): Recover() = %v", n, *last, err)
-			}
-			which, err := oldOrNew(before, after, c.state())
-			if err != nil {
-				t.Fatalf("crashed at point %d (%s): %v", n, *last, err)
-			}
-			c.clean()
-			if which == "new" {
-				c.kept(false)
-			}
-			if len(found) != 1 || found[0].Group != "group" || found[0].Deployment != "d-2" || (found[0].Outcome == Completed) != (which == "new") || found[0].Err != nil {
-				t.Fatalf("crashed at point %d (%s): Recover() = %+v, and the tree is the %s one", n, *last, found, which)
-			}
-			count[found[0].Outcome]++
-			if d, ok := Committed(c.root, "group"); !ok || (d == "d-2") != (which == "new") {
-				t.Fatalf("crashed at point %d (%s): Committed() = %q, and the tree is the %s one", n, *last, d, which)
-			}
-			if again, err := Recover(t.Context(), c.root); err != nil || again != nil {
-				t.Fatalf("second Recover() = %v, %v, want nothing", again, err)
-			}
-			c.install(c.spec, "OVERWRITE") // and the next deployment goes on from there
-			if which, err := oldOrNew(before, after, c.state()); err != nil || which != "new" {
-				t.Fatalf("crashed at point %d (%s), then installed anew: the tree is %s, %v", n, *last, which, err)
-			}
-		}
-		t.Logf("%d points: %v", points, count)
-		if count[Completed] < 20 || count[RolledBack] < 20 {
-			t.Errorf("outcomes %v, want plenty of both", count)
-		}
-	})
-}
-
 func collect(root string) (names []string) {
 	for name := range journals(root) {
 		names = append(names, name)
@@ -142,12 +53,13 @@ func collect(root string) (names []string) {
 	return names
 }
 
-// TestCrashWhileUndoing and while recovering: an error somewhere, a crash in the undo; or a crash, and another one or two in
+// TestCrashTwice lets several things befall one installation: an error somewhere, a crash in the undo; or a crash, and another one or two in
 // what makes good the first.
 func TestCrashTwice(t *testing.T) {
 	forms(t, func(t *testing.T, plain bool) {
 		c, before, after, points := newChange(t, plain)
-		rnd := rand.New(rand.NewPCG(1, 2))
+		rnd, y := rand.New(rand.NewPCG(1, 2)), new(tally)
+		defer func() { y.tell(t, "two to four faults", filepath.Base(t.Name())) }()
 		for n := range points {
 			for range 3 {
 				p := c.prepare()
@@ -176,13 +88,16 @@ func TestCrashTwice(t *testing.T) {
 					t.Fatalf("%sRecover() = %v", trace, err)
 				}
 				which, err := oldOrNew(before, after, c.state())
+				if err == nil {
+					err = c.left()
+				}
 				if err != nil {
-					t.Fatalf("%s%v", trace, err)
+					err = fmt.Errorf("%s%w", trace, err)
 				}
 				if which == "new" {
 					c.kept(false)
 				}
-				c.clean()
+				y.count(t, "anywhere", which, err)
 			}
 		}
 	})

@@ -1,6 +1,7 @@
 package install
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -125,12 +126,21 @@ func (h *host) install(s *appspec.Spec, behavior string) *Plan {
 // clean fails if anything hidden or any journal is left.
 func (h *host) clean() {
 	h.t.Helper()
+	if err := h.left(); err != nil {
+		h.t.Error(err)
+	}
+}
+
+// left is an error that names what is hidden, and journals.
+func (h *host) left() (left error) {
+	h.t.Helper()
 	h.must(filepath.WalkDir(h.base, func(path string, d fs.DirEntry, err error) error {
 		if name := filepath.Base(path); strings.HasPrefix(name, hiddenPrefix) || strings.HasSuffix(name, journalSuffix) {
-			h.t.Errorf("left behind: %s", path)
+			left = errors.Join(left, fmt.Errorf("left behind: %s", path))
 		}
 		return err
 	}))
+	return left
 }
 
 // instructions reads one of the official agent's files.
