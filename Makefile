@@ -67,6 +67,10 @@ golden: go-toolchain ## rewrite the golden files from what the code prints now
 bench: build ## measure the budget of ARCHITECTURE.md and print it beside the bounds
 	@packaging/bench/run
 
+.PHONY: crash
+crash: build ## crashes, kills, faults and losses of power on this machine, and what became of the tree: tables
+	@packaging/crash/run
+
 .PHONY: size
 size: build ## fail when the stripped binary is larger than the budget
 	@n=$$(stat -c %s bin/slipway); awk -v n=$$n -v l=$(SIZE_LIMIT) 'BEGIN{printf "bin/slipway %.2f MiB of %.0f MiB\n",n/1048576,l/1048576; exit n>l}'
