@@ -73,6 +73,6 @@ func (e *Engine) request(d *Deployment, spec *appspec.Spec, archive string) inst
 		behavior = spec.FileExistsBehavior
 	}
 	return install.Request{
-		Spec: spec, Archive: archive, Root: e.root.path, Group: d.GroupID, Deployment: d.ID, Behavior: behavior, Log: e.log,
+		Spec: spec, Archive: archive, Root: e.root.path, Group: d.GroupID, Deployment: d.ID, Behavior: behavior, Replace: e.settings.Load().Replace, Log: e.log,
 	}
 }

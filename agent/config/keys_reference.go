@@ -129,8 +129,8 @@ const notYet = "this version does not enforce it"
 var hardeningKeys = []key{
 	{
 		name: "reject_symlinks_in_bundle", kind: kindBool, def: "false", live: true, origin: originReference2, // V-105
-		field: func(c *Config) any { return &c.Reject.Symlinks }, ignored: notYet,
-		doc: "Refuse a bundle that holds a symbolic link or a file with several names.",
+		field: func(c *Config) any { return &c.Reject.Symlinks },
+		doc:   "Refuse a bundle that holds a symbolic link or a file with several names.",
 	},
 	{
 		name: "reject_path_traversal_in_bundle", kind: kindBool, def: "true", origin: originReference2, // V-106
@@ -154,8 +154,8 @@ var hardeningKeys = []key{
 	},
 	{
 		name: "ignore_ownership_in_bundle", kind: kindBool, def: "false", live: true, origin: originReference2, // V-110
-		field: func(c *Config) any { return &c.IgnoreOwnershipInBundle }, ignored: notYet,
-		doc: "Unpacked files belong to the agent's user, whatever the archive says.",
+		field: func(c *Config) any { return &c.IgnoreOwnershipInBundle },
+		doc:   "Unpacked files belong to the agent's user, whatever the archive says.",
 	},
 	{
 		name: "restrict_agent_dir_permissions", kind: kindBool, def: "false", origin: originReference2, // V-111

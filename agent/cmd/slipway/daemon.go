@@ -232,7 +232,10 @@ func (d *daemon) terminating(ctx context.Context) bool {
 func (d *daemon) settings(c *config.Config) lifecycle.Settings {
 	return lifecycle.Settings{
 		MaxRevisions: c.MaxRevisions, Environ: hookEnvironment(d.p.environ, c, d.who.Load()),
-		Limits: bundle.Limits{MaxSize: int64(c.Limits.MaxSize), MaxFiles: c.Limits.MaxFiles, MaxRatio: c.Limits.MaxRatio},
+		Limits: bundle.Limits{
+			MaxSize: int64(c.Limits.MaxSize), MaxFiles: c.Limits.MaxFiles, MaxRatio: c.Limits.MaxRatio,
+			IgnoreOwners: c.IgnoreOwnershipInBundle, RejectLinks: c.Reject.Symlinks, RejectSetID: c.Reject.UnsafePermissions,
+		},
 		Policy: lifecycle.Policy{RejectSetID: c.Reject.UnsafePermissions, RejectUnconfined: c.Reject.UnconfinedSELinux},
 		Grace:  c.Hooks.Grace, OpenOutput: c.Hooks.OpenOutput, OpenOutputWait: c.Hooks.OpenOutputWait, RunAsMode: c.Hooks.RunAsMode,
 		StopTimeout: c.StopTimeout, OldRevision: c.OldRevisionHooks, MaxAge: c.Retention.MaxAge, MinFree: int64(c.Retention.MinFree),
