@@ -70,7 +70,7 @@ type Reject struct {
 	PathTraversal            bool // V-106; always on
 	UnsafePermissions        bool // V-107
 	UnconfinedSELinux        bool // V-108
-	SymlinkPermissionTargets bool // V-109
+	SymlinkPermissionTargets bool // V-109; always on
 }
 
 // Trust says whose signature on a deployment specification counts.

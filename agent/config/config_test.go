@@ -53,7 +53,7 @@ func TestDefaults(t *testing.T) {
 		OnPremisesConfigFile: "/etc/codedeploy-agent/conf/codedeploy.onpremises.yml", // C-12
 		EnableDeploymentsLog: true, OngoingDeploymentTracking: "ongoing-deployment",  // C-16, C-17
 		HTTPReadTimeout: 80 * time.Second, TestProfile: "prod", // C-18, C-20e
-		EnableArchiveReuse: true, DisableCoreDumps: true, Reject: Reject{PathTraversal: true}, // V-101, V-102
+		EnableArchiveReuse: true, DisableCoreDumps: true, Reject: Reject{PathTraversal: true, SymlinkPermissionTargets: true}, // V-101, V-102
 		Trust: Trust{Signer: "integrity", Pins: []string{}}, Listen: "127.0.0.1:8427", Log: Log{Level: "info", Format: "auto"},
 		StopTimeout: 2 * time.Minute, MaxConcurrent: 4,
 		Hooks:  Hooks{Grace: 5 * time.Second, OpenOutput: "warn", OpenOutputWait: 2 * time.Second, RunAsMode: "setuid"},
