@@ -38,7 +38,7 @@ func (h *host) failed(fault string, before map[string]string, err, cause error, 
 		exceptions++
 		h.t.Errorf("%s: %v", fault, err)
 	}
-	text := strings.NewReplacer(h.dst, "/srv", h.base, "", "\n", "; ").Replace(fmt.Sprint(err))
+	text := strings.NewReplacer(h.dst, "/srv", h.base, "", filepath.Dir(h.dst), "/mnt", "\n", "; ").Replace(fmt.Sprint(err))
 	tell(h.t, "faults", fault, text[:min(len(text), 240)], "old", exceptions)
 }
 
