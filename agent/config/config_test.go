@@ -384,16 +384,16 @@ func TestBytes(t *testing.T) { // V-104
 		"0": 0, "123": 123, "5B": 5, "1KB": 1000, "2 mb": 2e6, "3Gb": 3e9, "4TB": 4e12, "1KiB": 1024, "1mib": 1 << 20, "1GIB": 1 << 30, "8TiB": 8 << 40,
 		"9223372036854775807": 1<<63 - 1,
 	} {
-		if got, err := parseBytes(text); err != nil || got != want {
-			t.Errorf("parseBytes(%q) = %d, %v; want %d", text, got, err, want)
+		if got, err := ParseBytes(text); err != nil || got != want {
+			t.Errorf("ParseBytes(%q) = %d, %v; want %d", text, got, err, want)
 		}
-		if back, err := parseBytes(want.String()); err != nil || back != want {
+		if back, err := ParseBytes(want.String()); err != nil || back != want {
 			t.Errorf("%d is written %q, which reads %d, %v", want, want, back, err)
 		}
 	}
 	for _, text := range []string{"", "B", "1.5GB", "-1", "1K", "1 XB", "1PB", "9223372036854775808", "9223372036854776KB", "8388608TiB", "0x10", "1_000"} {
-		if got, err := parseBytes(text); err == nil {
-			t.Errorf("parseBytes(%q) = %d, want an error", text, got)
+		if got, err := ParseBytes(text); err == nil {
+			t.Errorf("ParseBytes(%q) = %d, want an error", text, got)
 		}
 	}
 }

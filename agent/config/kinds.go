@@ -222,7 +222,7 @@ func (k *key) duration(in input) (d time.Duration, note string, err error) {
 }
 
 func (k *key) readBytes(in input) (outcome, error) {
-	n, err := parseBytes(in.text)
+	n, err := ParseBytes(in.text)
 	if err != nil {
 		return outcome{}, wrong("write bytes, or an integer with B, KB, MB, GB, TB, KiB, MiB, GiB or TiB", "%s: %v", k.name, err)
 	}

@@ -25,8 +25,8 @@ var byteUnits = []struct {
 	{"B", 1},
 }
 
-// parseBytes reads an integer, alone or with a unit in any case (V-104).
-func parseBytes(text string) (Bytes, error) {
+// ParseBytes reads an amount as the keys that are one do: an integer, alone or with a unit in any case (V-104).
+func ParseBytes(text string) (Bytes, error) {
 	number, factor := strings.TrimSpace(text), int64(1)
 	for _, u := range byteUnits {
 		if len(number) > len(u.name) && strings.EqualFold(number[len(number)-len(u.name):], u.name) {
