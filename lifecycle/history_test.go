@@ -117,11 +117,11 @@ func TestRetention(t *testing.T) {
 			if err := r.writePointer("g", lastSuccessful, "a"); err != nil {
 				t.Fatal(err)
 			}
-			told, err := r.prune("g", "", tt.keep, true)
+			told, err := r.prune("g", "", tt.keep, pruning{dry: true})
 			if err != nil {
 				t.Fatal(err)
 			}
-			gone, err := r.prune("g", "", tt.keep, false)
+			gone, err := r.prune("g", "", tt.keep, pruning{})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -26,14 +27,21 @@ type Prunable struct {
 	Group, Deployment string
 	Path              string    // its folder
 	At                time.Time // its age counts from here
+	Bytes             int64     // what it takes on disk and nothing else has; 0 where that was not asked for
 	Why               string    // the rule that it falls under
 	Err               error     // why it could not be removed, if it could not
 }
 
-// Prune removes what the retention of a group does not keep and returns all of that, what could not be removed with its error, which is no
+// pruning says how old deployments are removed.
+type pruning struct {
+	dry   bool // they are not
+	weigh bool // it is told what each takes, for which all of it has to be looked at
+}
+
+// prune removes what the retention of a group does not keep and returns all of that, what could not be removed with its error, which is no
 // reason to fail a deployment (V-63). current is the deployment in hand, "" for none. With dry nothing is removed; then what MinFree
 // asks for cannot be told, since only removing shows how much it brings.
-func (r root) prune(group, current string, keep Retention, dry bool) ([]Prunable, error) {
+func (r root) prune(group, current string, keep Retention, how pruning) ([]Prunable, error) {
 	old, err := r.candidates(group, current)
 	if err != nil {
 		return nil, err
@@ -45,7 +53,10 @@ func (r root) prune(group, current string, keep Retention, dry bool) ([]Prunable
 	var gone []Prunable
 	take := func(p Prunable, format string, args ...any) {
 		p.Why = fmt.Sprintf(format, args...)
-		if !dry {
+		if how.weigh {
+			p.Bytes = weight(p.Path)
+		}
+		if !how.dry {
 			p.Err = r.removeDeployment(p)
 		}
 		gone = append(gone, p)
@@ -56,7 +67,7 @@ func (r root) prune(group, current string, keep Retention, dry bool) ([]Prunable
 			take(p, "max_revisions is %d", keep.Revisions)
 		case keep.MaxAge > 0 && age > keep.MaxAge:
 			take(p, "it is %s old and retention.max_age is %s", age.Round(time.Minute), keep.MaxAge)
-		case keep.MinFree > 0 && !dry && r.free() < keep.MinFree:
+		case keep.MinFree > 0 && !how.dry && r.free() < keep.MinFree:
 			take(p, "retention.min_free is %d bytes and %d are free", keep.MinFree, r.free())
 		}
 	}
@@ -80,7 +91,7 @@ func (e *Engine) Prune(ctx context.Context, group string, keep Retention, dry bo
 		return nil, err
 	}
 	defer unlock()
-	return e.root.prune(group, "", keep, dry)
+	return e.root.prune(group, "", keep, pruning{dry: dry, weigh: true})
 }
 
 // Groups returns the deployment groups of a deployment root that have deployments on disk, by name.
@@ -127,6 +138,25 @@ func (r root) removeDeployment(p Prunable) error {
 	}
 	os.Remove(r.originFile(p.Group, p.Deployment))
 	return nil
+}
+
+// weight is how many bytes a folder takes that nothing outside has too: a bundle may have another name in a later deployment. What cannot
+// be looked at counts for nothing.
+func weight(folder string) (bytes int64) {
+	filepath.WalkDir(folder, func(_ string, e fs.DirEntry, err error) error { //nolint:errcheck // it returns none
+		if err != nil {
+			return nil //nolint:nilerr // what cannot be looked at counts for nothing
+		}
+		info, err := e.Info()
+		if err != nil {
+			return nil //nolint:nilerr // it is gone meanwhile
+		}
+		if st, ok := info.Sys().(*syscall.Stat_t); ok && (e.IsDir() || st.Nlink == 1) {
+			bytes += st.Blocks * 512
+		}
+		return nil
+	})
+	return bytes
 }
 
 // free is how many bytes are free where the deployment root lies. One that does not say has room.

@@ -49,7 +49,7 @@ func TestPrune(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if _, err := r.prune("g", "now", Retention{Revisions: tt.keep}, false); err != nil {
+			if _, err := r.prune("g", "now", Retention{Revisions: tt.keep}, pruning{}); err != nil {
 				t.Fatal(err)
 			}
 			entries, err := os.ReadDir(filepath.Join(r.path, "g"))
@@ -98,7 +98,7 @@ func TestPruneGoesOn(t *testing.T) {
 	if err := os.Chtimes(filepath.Join(r.path, "g", "a"), at, at); err != nil {
 		t.Fatal(err)
 	}
-	gone, err := r.prune("g", "now", Retention{Revisions: 2}, false)
+	gone, err := r.prune("g", "now", Retention{Revisions: 2}, pruning{})
 	if err != nil || len(gone) != 3 || gone[0].Deployment != "a" || gone[0].Err == nil || gone[1].Err != nil || gone[2].Err != nil {
 		t.Errorf("prune() = %+v, %v; want b and c removed, and a told", gone, err)
 	}
