@@ -31,6 +31,9 @@ func (e *Engine) Undo(group, to string) (*Deployment, error) {
 	if err != nil {
 		return nil, err
 	}
+	if installed == "" {
+		return nil, fmt.Errorf("%w: nothing of group %s is installed as far as the deployment root says", ErrNothing, group)
+	}
 	past, err := History(e.root.path)
 	if err != nil {
 		return nil, err
@@ -44,16 +47,12 @@ func (e *Engine) Undo(group, to string) (*Deployment, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Deployment{
+	return &Deployment{
 		ID: localID(), GroupID: group, GroupName: cmp.Or(target.GroupName, "LocalFleet"), Application: cmp.Or(target.Application, group),
-		Creator: defaultCreator, Type: defaultType, AppSpecFilename: defaultAppSpec, FileExistsBehavior: defaultBehavior,
+		Creator: defaultCreator, Type: defaultType, AppSpecFilename: target.appSpec(), FileExistsBehavior: defaultBehavior,
 		ReuseFrom: target.Deployment, Local: true, Undoes: current,
 		Revision: bundle.Revision{Type: bundle.LocalDirectory, Local: bundle.LocalLocation{Path: target.Archive, Format: bundle.Directory}},
-	}
-	if n := len(target.Events); n > 0 && target.Events[n-1].AppSpec != "" {
-		d.AppSpecFilename = target.Events[n-1].AppSpec
-	}
-	return d, nil
+	}, nil
 }
 
 // undoTarget chooses the deployment to go back to: the one that is named, or the newest that began before the given one.
