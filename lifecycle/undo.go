@@ -22,7 +22,7 @@ var ErrNothing = errors.New("there is nothing to go back to")
 
 // Undo plans to bring a group back to an earlier revision that is still on disk: to, or if that is empty the one that was installed before
 // the present one. The deployment that it returns is a local one, with an id of its own; give it to Deploy. The service knows nothing
-// of it: the host has diverged from its record until the next deployment (Diverged).
+// of it: the host has diverged from its record until the next deployment (Diverged). A group in hand is ErrInHand.
 func (e *Engine) Undo(group, to string) (*Deployment, error) {
 	if err := errors.Join(confined("deployment group", group), confined("deployment", cmp.Or(to, "d"))); err != nil {
 		return nil, err
@@ -33,6 +33,9 @@ func (e *Engine) Undo(group, to string) (*Deployment, error) {
 	}
 	if installed == "" {
 		return nil, fmt.Errorf("%w: nothing of group %s is installed as far as the deployment root says", ErrNothing, group)
+	}
+	if t := e.tickets.unfinished(group); t != nil {
+		return nil, fmt.Errorf("%w: %s of %s; go back when it has ended", ErrInHand, t.Event, t.deployment.ID)
 	}
 	past, err := History(e.root.path)
 	if err != nil {
