@@ -214,11 +214,17 @@ func (d *daemon) identify(ctx context.Context, publish func(agent.Status)) (*ide
 }
 
 func (d *daemon) engineOptions() lifecycle.Options {
-	c := d.cfg
+	o := d.p.engineOptions(d.cfg, d.settings(d.cfg), d.log)
+	o.Fetcher, o.Terminating, o.Observe = &d.fetcher, d.terminating, d.observe
+	return o
+}
+
+// engineOptions are what the engines of the daemon and of a command beside it have in common.
+func (p *program) engineOptions(c *config.Config, s lifecycle.Settings, log *zap.Logger) lifecycle.Options {
 	return lifecycle.Options{
 		Root: c.RootDir, Program: c.ProgramName, Tracking: c.OngoingDeploymentTracking, NoDeployLog: !c.EnableDeploymentsLog,
-		Fetcher: &d.fetcher, Runner: &hooks.Runner{Shim: []string{"/proc/self/exe", shimVerb}, Log: d.log.Named("hooks")},
-		Settings: d.settings(c), Terminating: d.terminating, Log: d.log.Named("lifecycle"), Observe: d.observe,
+		Runner:   &hooks.Runner{Shim: []string{"/proc/self/exe", shimVerb}, Log: log.Named("hooks")},
+		Settings: s, Log: log.Named("lifecycle"),
 	}
 }
 
@@ -228,10 +234,12 @@ func (d *daemon) terminating(ctx context.Context) bool {
 	return err == nil && state == "Terminated"
 }
 
-// settings are what the engine may be told anew while it works.
-func (d *daemon) settings(c *config.Config) lifecycle.Settings {
+func (d *daemon) settings(c *config.Config) lifecycle.Settings { return d.p.settings(c, d.who.Load()) }
+
+// settings are what the engine may be told anew while it works. who is nil where it is not known who this host is.
+func (p *program) settings(c *config.Config, who *identity.Identity) lifecycle.Settings {
 	return lifecycle.Settings{
-		MaxRevisions: c.MaxRevisions, Environ: hookEnvironment(d.p.environ, c, d.who.Load()),
+		MaxRevisions: c.MaxRevisions, Environ: hookEnvironment(p.environ, c, who),
 		Limits: bundle.Limits{
 			MaxSize: int64(c.Limits.MaxSize), MaxFiles: c.Limits.MaxFiles, MaxRatio: c.Limits.MaxRatio,
 			IgnoreOwners: c.IgnoreOwnershipInBundle, RejectLinks: c.Reject.Symlinks, RejectSetID: c.Reject.UnsafePermissions,

@@ -34,6 +34,28 @@ func newLogger(cfg *config.Config, out io.Writer) (*zap.Logger, zap.AtomicLevel,
 	return zap.New(zapcore.NewTee(cores...)).Named("slipway"), level, nil
 }
 
+// newGuestLogger is the logger of a command beside the daemon: the log file is told as the daemon tells it, the person at the terminal only
+// what is wrong.
+func newGuestLogger(cfg *config.Config, out io.Writer) (*zap.Logger, error) {
+	quiet := *cfg
+	quiet.Log.Level, quiet.Log.Format, quiet.Log.File = "warn", "human", ""
+	log, _, err := newLogger(&quiet, out)
+	if err != nil || cfg.Log.File == "" {
+		return log, err
+	}
+	level, err := zapcore.ParseLevel(cfg.Log.Level)
+	if err != nil {
+		return nil, fmt.Errorf("log.level: %w", err)
+	}
+	f, err := openLogFile(cfg.Log.File)
+	if err != nil {
+		return nil, err
+	}
+	return log.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core {
+		return zapcore.NewTee(c, zapcore.NewCore(fileEncoder(cfg.ProgramName), f, level))
+	})), nil
+}
+
 func encoder(format string, out io.Writer) zapcore.Encoder {
 	f, ok := out.(*os.File)
 	tty := ok && term.IsTerminal(int(f.Fd()))

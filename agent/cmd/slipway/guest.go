@@ -1,0 +1,39 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"slipway/agent/config"
+	"slipway/lifecycle"
+)
+
+// guest opens the engine for a command that works in the deployment root beside the daemon. It needs no network and does not ask who this
+// host is.
+func (p *program) guest(ctx context.Context, cfg *config.Config) (*lifecycle.Engine, error) {
+	log, err := newGuestLogger(cfg, p.stderr)
+	if err != nil {
+		return nil, failed(err)
+	}
+	syscall.Umask(0o022) // what a hook makes must not depend on who is logged in
+	o := p.engineOptions(cfg, p.settings(cfg, nil), log)
+	o.Guest, o.Fetcher = true, &lateFetcher{}
+	engine, err := lifecycle.Open(ctx, o)
+	if err != nil {
+		return nil, failed(err)
+	}
+	return engine, nil
+}
+
+// failed makes the program end with code 1 for an error.
+func failed(err error) error { return &exitError{exitFailure, err} }
+
+// interruptible is a context that SIGINT and SIGTERM end. The second of them ends the program at once, which loses nothing: the journal and the
+// shim are there for that.
+func interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
+}
