@@ -86,7 +86,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 }
 
 const rootHelp = `slipway is the program on the instance of a CodeDeploy deployment. It polls for commands, fetches and verifies the
-revision, runs the lifecycle hooks, installs the files, and reports.
+revision, runs the lifecycle hooks, installs the files, and reports. The commands beside it tell of the deployments of this host; they need
+neither the service nor a network.
 
 It reads the configuration of the official agent as it stands, and works in the same deployment root.
 
@@ -101,7 +102,8 @@ Exit codes:
 const rootExamples = `  slipway run
   slipway run --config /etc/codedeploy-agent/conf/codedeployagent.yml
   slipway config print --explain
-  slipway status --json`
+  slipway status --json
+  slipway history`
 
 func (p *program) command() *cobra.Command {
 	root := &cobra.Command{
@@ -117,7 +119,9 @@ func (p *program) command() *cobra.Command {
 			f.Hidden = true
 		}
 	}
-	root.AddCommand(p.runCommand(), p.statusCommand(), p.configCommand(), p.versionCommand())
+	root.AddCommand(
+		p.runCommand(), p.statusCommand(), p.configCommand(), p.versionCommand(), p.historyCommand(), p.showCommand(),
+	)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())
 	})

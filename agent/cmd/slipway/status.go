@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -44,7 +46,7 @@ func (p *program) statusCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "status", Short: "say whether the agent runs, how it stands with the service, and what it does", Args: noArgs,
-		Long:    "status says whether the agent runs, how it stands with the service, what it is doing and what it did last.\n\nExit codes are those of LSB: 0 running, 3 not running, 4 it cannot be told.",
+		Long:    "status says whether the agent runs, how it stands with the service, what it is doing and what it did last, and\nwhich deployment groups have diverged from the record of the service.\n\nExit codes are those of LSB: 0 running, 3 not running, 4 it cannot be told.",
 		Example: "  slipway status\n  slipway status --json",
 		RunE: func(*cobra.Command, []string) error {
 			cfg, err := p.load()
@@ -63,13 +65,13 @@ func (p *program) status(root string, asJSON bool) error {
 	if err != nil {
 		return &exitError{exitUnknown, fmt.Errorf("whether the agent runs cannot be told: %w", err)}
 	}
-	var r *report // nil: no agent ever left word here
-	data, err := os.ReadFile(filepath.Join(root, statusFile))
-	if err == nil {
-		err = json.Unmarshal(data, &r)
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	r, err := readReport(root) // nil: no agent ever left word here
+	if err != nil {
 		return &exitError{exitUnknown, fmt.Errorf("read the status of the agent: %w", err)}
+	}
+	diverged, err := divergences(root)
+	if err != nil {
+		return &exitError{exitUnknown, err}
 	}
 	if asJSON {
 		enc := json.NewEncoder(p.stdout)
@@ -77,16 +79,55 @@ func (p *program) status(root string, asJSON bool) error {
 		if err := enc.Encode(struct {
 			Running bool `json:"running"`
 			*report
-		}{running, r}); err != nil {
+			Diverged []jsonDivergence `json:"diverged,omitempty"`
+		}{running, r, diverged}); err != nil {
 			return err
 		}
 	} else {
 		p.printStatus(running, cmp.Or(r, &report{}))
+		for _, d := range diverged {
+			fmt.Fprintf(p.stdout, "  diverged    %s %s\n", or(d.GroupName, d.Group), d.text())
+		}
 	}
 	if !running {
 		return &exitError{code: exitNotRunning}
 	}
 	return nil
+}
+
+// jsonDivergence is a group whose installed revision is not what the service believes, as scripts read it.
+type jsonDivergence struct {
+	Group       string    `json:"group"`
+	GroupName   string    `json:"group_name,omitempty"`
+	Since       time.Time `json:"since"`
+	Deployment  string    `json:"deployment"`   // the local one that is installed
+	BroughtBack string    `json:"brought_back"` // the earlier one whose revision that is
+	Service     string    `json:"service"`      // the one that the service takes for installed
+}
+
+func (d *jsonDivergence) text() string {
+	return fmt.Sprintf("since %s: %s has brought back %s, the service believes %s", local(d.Since), d.Deployment, d.BroughtBack, d.Service)
+}
+
+func (k *known) divergenceJSON(group string, d lifecycle.Divergence) jsonDivergence {
+	return jsonDivergence{Group: group, GroupName: k.nameOf(group), Since: d.Since.UTC(), Deployment: d.Deployment, BroughtBack: d.To, Service: k.believed(group, d.Undoes)}
+}
+
+// divergences are the groups that have diverged, by id. The history is only read where there are any.
+func divergences(root string) ([]jsonDivergence, error) {
+	groups, err := lifecycle.Diverged(root)
+	if err != nil || len(groups) == 0 {
+		return nil, err
+	}
+	k, err := readKnown(root)
+	if err != nil {
+		return nil, err
+	}
+	var all []jsonDivergence
+	for _, group := range slices.Sorted(maps.Keys(groups)) {
+		all = append(all, k.divergenceJSON(group, groups[group]))
+	}
+	return all, nil
 }
 
 func (p *program) printStatus(running bool, r *report) {
