@@ -86,8 +86,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 }
 
 const rootHelp = `slipway is the program on the instance of a CodeDeploy deployment. It polls for commands, fetches and verifies the
-revision, runs the lifecycle hooks, installs the files, and reports. The commands beside it tell of the deployments of this host; they need
-neither the service nor a network.
+revision, runs the lifecycle hooks, installs the files, and reports. The commands beside it tell of the deployments of this host, and set
+right what is left of them; they need neither the service nor a network.
 
 It reads the configuration of the official agent as it stands, and works in the same deployment root.
 
@@ -120,7 +120,7 @@ func (p *program) command() *cobra.Command {
 		}
 	}
 	root.AddCommand(
-		p.runCommand(), p.statusCommand(), p.configCommand(), p.versionCommand(), p.historyCommand(), p.showCommand(),
+		p.runCommand(), p.statusCommand(), p.configCommand(), p.versionCommand(), p.historyCommand(), p.showCommand(), p.pruneCommand(),
 	)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())

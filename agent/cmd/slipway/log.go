@@ -35,10 +35,10 @@ func newLogger(cfg *config.Config, out io.Writer) (*zap.Logger, zap.AtomicLevel,
 }
 
 // newGuestLogger is the logger of a command beside the daemon: the log file is told as the daemon tells it, the person at the terminal only
-// what is wrong.
+// of errors: what else there is to know is in what the command prints.
 func newGuestLogger(cfg *config.Config, out io.Writer) (*zap.Logger, error) {
 	quiet := *cfg
-	quiet.Log.Level, quiet.Log.Format, quiet.Log.File = "warn", "human", ""
+	quiet.Log.Level, quiet.Log.Format, quiet.Log.File = "error", "human", ""
 	log, _, err := newLogger(&quiet, out)
 	if err != nil || cfg.Log.File == "" {
 		return log, err
