@@ -103,7 +103,8 @@ const rootExamples = `  slipway run
   slipway run --config /etc/codedeploy-agent/conf/codedeployagent.yml
   slipway config print --explain
   slipway status --json
-  slipway history`
+  slipway history
+  slipway rollback fleet --dry-run`
 
 func (p *program) command() *cobra.Command {
 	root := &cobra.Command{
@@ -121,6 +122,7 @@ func (p *program) command() *cobra.Command {
 	}
 	root.AddCommand(
 		p.runCommand(), p.statusCommand(), p.configCommand(), p.versionCommand(), p.historyCommand(), p.showCommand(), p.pruneCommand(),
+		p.rollbackCommand(),
 	)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())
