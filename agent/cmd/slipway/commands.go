@@ -93,7 +93,7 @@ It reads the configuration of the official agent as it stands, and works in the 
 
 Exit codes:
   0   done
-  1   it did not work; the message says what, why and what to do
+  1   it did not work; the message says what, why and what to do. verify: something differs
   2   unknown command, flag or argument
   3   status: the agent is not running
   4   status: it cannot be told
@@ -122,7 +122,7 @@ func (p *program) command() *cobra.Command {
 	}
 	root.AddCommand(
 		p.runCommand(), p.statusCommand(), p.configCommand(), p.versionCommand(), p.historyCommand(), p.showCommand(), p.pruneCommand(),
-		p.rollbackCommand(),
+		p.rollbackCommand(), p.verifyCommand(), p.adoptCommand(), p.forgetCommand(),
 	)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())
