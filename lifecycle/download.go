@@ -39,8 +39,7 @@ func (e *Engine) download(ctx context.Context, d *Deployment) Result {
 	}
 	e.opts.Observe(Observation{Event: DownloadBundle, Deployment: d.ID, Bytes: got.Object.Bytes})
 	// The service reads where the bundle came from (V-24).
-	return success("BundleSource="+got.Source, fmt.Sprintf("%s: %s, %d bytes, %d files, %d bytes unpacked, in %s",
-		d.Revision, got.How, got.Object.Bytes, got.Stats.Files, got.Stats.Bytes, rounded(time.Since(began))))
+	return success("BundleSource="+got.Source, fmt.Sprintf("%s: %s, in %s", d.Revision, got.what(), rounded(time.Since(began))))
 }
 
 // arrived is a revision that lies whole, verified and unpacked in a folder of our own, on the disk.
@@ -51,6 +50,14 @@ type arrived struct {
 	How    string        `json:"how"`    // as a person reads it
 	// Revision is which one it is, for the next process: the specification of a deployment never changes, but its folder is only a name.
 	Revision string `json:"revision"`
+}
+
+// what says in a few words how the revision came here, and how much it is. An archive that was taken over was not counted.
+func (a arrived) what() string {
+	if a.Stats.Files == 0 {
+		return a.How
+	}
+	return fmt.Sprintf("%s, %d bytes, %d files, %d bytes unpacked", a.How, a.Object.Bytes, a.Stats.Files, a.Stats.Bytes)
 }
 
 // arrivedFile says in a work folder that all of the revision is there.
