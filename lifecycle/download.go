@@ -20,7 +20,7 @@ func (e *Engine) download(ctx context.Context, d *Deployment) Result {
 	ctx, cancel := e.graced(ctx)
 	defer cancel()
 	began := time.Now()
-	gone, err := e.root.prune(d.GroupID, d.ID, e.settings.Load().retention(), pruning{})
+	gone, err := e.root.prune(d.GroupID, d.ID, e.settings.Load().retention(), pruning{spare: d.ReuseFrom}) // its archive is taken over
 	if err != nil {
 		e.log.Warn("old deployments stay: the deployment goes on", zap.Error(err))
 	}

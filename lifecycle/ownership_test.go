@@ -84,3 +84,27 @@ func TestOwnershipInHand(t *testing.T) {
 	}
 	refused("AfterInstall of d-1")
 }
+
+// The retention of an undo does not take what the undo brings back.
+func TestUndoSparesWhatItBringsBack(t *testing.T) {
+	b := newBench(t, func(o *Options) { o.Settings.MaxRevisions = 1 })
+	for _, v := range []string{"1", "2"} {
+		b.put("v"+v, map[string]string{"appspec.yml": b.appspecOf(), "content/f": v})
+	}
+	b.deploy(b.spec("d-1", "v1"), DownloadBundle, Install)
+	b.Set(Settings{MaxRevisions: 5})
+	b.deploy(b.spec("d-2", "v2"), DownloadBundle, Install)
+	b.Set(Settings{MaxRevisions: 1})
+	d, err := b.Undo(minimal()["DeploymentGroupId"].(string), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ev, r := range b.Deploy(t.Context(), d, []Event{DownloadBundle, Install}) {
+		if r.Code != Succeeded || r.Err != nil {
+			t.Errorf("%s = %+v", ev, r)
+		}
+	}
+	if got := b.read("site/f"); got != "1" {
+		t.Errorf("the file is %q", got)
+	}
+}

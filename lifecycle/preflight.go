@@ -76,7 +76,7 @@ func (e *Engine) preflight(ctx context.Context, d *Deployment, archive string) p
 
 // prunes reports whether DownloadBundle will remove old deployments, and so bring space.
 func (e *Engine) prunes(d *Deployment) bool {
-	gone, err := e.root.prune(d.GroupID, d.ID, e.settings.Load().retention(), pruning{dry: true})
+	gone, err := e.root.prune(d.GroupID, d.ID, e.settings.Load().retention(), pruning{dry: true, spare: d.ReuseFrom})
 	return err != nil || len(gone) > 0 || e.settings.Load().MinFree > 0
 }
 

@@ -34,15 +34,16 @@ type Prunable struct {
 
 // pruning says how old deployments are removed.
 type pruning struct {
-	dry   bool // they are not
-	weigh bool // it is told what each takes, for which all of it has to be looked at
+	dry   bool   // they are not
+	weigh bool   // it is told what each takes, for which all of it has to be looked at
+	spare string // a deployment that stays too; "" for none
 }
 
 // prune removes what the retention of a group does not keep and returns all of that, what could not be removed with its error, which is no
 // reason to fail a deployment (V-63). current is the deployment in hand, "" for none. With dry nothing is removed; then what MinFree
 // asks for cannot be told, since only removing shows how much it brings.
 func (r root) prune(group, current string, keep Retention, how pruning) ([]Prunable, error) {
-	old, err := r.candidates(group, current)
+	old, err := r.candidates(group, current, how.spare)
 	if err != nil {
 		return nil, err
 	}
@@ -97,8 +98,8 @@ func (e *Engine) Prune(ctx context.Context, group string, keep Retention, dry bo
 // Groups returns the deployment groups of a deployment root that have deployments on disk, by name.
 func Groups(dir string) ([]string, error) { return root{path: filepath.Clean(dir)}.groups() }
 
-// candidates are the entries of a group's folder but the current one (I-22), without those that always stay (I-23).
-func (r root) candidates(group, current string) (aged, error) {
+// candidates are the entries of a group's folder but the current one (I-22), without those that always stay (I-23) and the one to spare.
+func (r root) candidates(group, current, spare string) (aged, error) {
 	folder := filepath.Join(r.path, group)
 	entries, err := os.ReadDir(folder)
 	switch {
@@ -123,7 +124,7 @@ func (r root) candidates(group, current string) (aged, error) {
 		all.total++
 		path := filepath.Join(folder, e.Name())
 		info, err := e.Info()
-		if err != nil || slices.Contains(protected, path) {
+		if err != nil || slices.Contains(protected, path) || e.Name() == spare {
 			continue // gone meanwhile, or to stay
 		}
 		all.free = append(all.free, Prunable{Group: group, Deployment: e.Name(), Path: path, At: info.ModTime()})
