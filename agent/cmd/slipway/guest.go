@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
 	"syscall"
@@ -28,7 +31,12 @@ func (p *program) guest(ctx context.Context, cfg *config.Config) (*lifecycle.Eng
 }
 
 // failed makes the program end with code 1 for an error.
-func failed(err error) error { return &exitError{exitFailure, err} }
+func failed(err error) error {
+	if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 {
+		err = fmt.Errorf("%w (run it as root)", err)
+	}
+	return &exitError{exitFailure, err}
+}
 
 // interruptible is a context that SIGINT and SIGTERM end. The second of them ends the program at once, which loses nothing: the journal and the
 // shim are there for that.

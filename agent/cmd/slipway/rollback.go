@@ -195,7 +195,11 @@ func (r *jsonRollback) mend() string {
 	if r.Installed {
 		return fmt.Sprintf("the files of %s are installed; finish with slipway rollback %s --to %s, or deploy", r.To, r.Group, r.To)
 	}
-	return fmt.Sprintf("the files of %s are still installed, but its hooks may have stopped it; begin again with slipway rollback %s --to %s, or deploy", r.From, r.Group, r.To)
+	stopped := ""
+	if slices.ContainsFunc(r.Events, func(e jsonEvent) bool { return e.Event == string(lifecycle.ApplicationStop) }) {
+		stopped = ", but its ApplicationStop has run"
+	}
+	return fmt.Sprintf("the files of %s are still installed%s; begin again with slipway rollback %s --to %s, or deploy", r.From, stopped, r.Group, r.To)
 }
 
 // conclude says how the host stands with the service.
