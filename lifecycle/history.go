@@ -149,6 +149,14 @@ func (p *Past) Failed() *Record {
 	return nil
 }
 
+// BroughtBack is the deployment that a local undo brings back, whose archive is its revision; empty for any other deployment.
+func (p *Past) BroughtBack() string {
+	if p.Undoes == "" || !filepath.IsAbs(p.Revision) {
+		return ""
+	}
+	return filepath.Base(filepath.Dir(p.Revision))
+}
+
 // Took is the time from the beginning of the first event to the end of the last.
 func (p *Past) Took() time.Duration {
 	if len(p.Events) == 0 {

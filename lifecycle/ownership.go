@@ -75,7 +75,7 @@ func (e *Engine) Adopt(ctx context.Context, group, deployment string, dry bool) 
 	}
 	for _, p := range past {
 		if p.Group == group && p.Deployment == deployment {
-			d.Undoes, d.AppSpecFilename = p.Undoes, p.appSpec()
+			d.Undoes, d.ReuseFrom, d.AppSpecFilename = p.Undoes, p.BroughtBack(), p.appSpec()
 		}
 	}
 	archive := e.root.archive(d)
@@ -104,9 +104,6 @@ func (e *Engine) adopt(ctx context.Context, d *Deployment, plan *install.Plan) e
 	}
 	if err := e.root.writePointer(d.GroupID, lastSuccessful, d.ID); err != nil {
 		return err
-	}
-	if d.Undoes != "" { // it has diverged already, or has not
-		return nil
 	}
 	return e.diverge(d)
 }

@@ -107,4 +107,14 @@ func TestUndoSparesWhatItBringsBack(t *testing.T) {
 	if got := b.read("site/f"); got != "1" {
 		t.Errorf("the file is %q", got)
 	}
+	group := d.GroupID
+	for _, installed := range []string{d.ID, "d-other"} { // the official agent's pointer names another deployment, and the note stays
+		if err := b.root.writePointer(group, lastSuccessful, installed); err != nil {
+			t.Fatal(err)
+		}
+		all, err := Diverged(b.root.path)
+		if _, told := all[group]; err != nil || told != (installed == d.ID) {
+			t.Errorf("with %s installed Diverged() = %v, %v", installed, all, err)
+		}
+	}
 }

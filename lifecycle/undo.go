@@ -160,8 +160,13 @@ func Diverged(dir string) (map[string]Divergence, error) {
 			return nil, fmt.Errorf("read which groups have diverged: %w", err)
 		}
 		var d Divergence
-		if json.Unmarshal(data, &d) == nil {
-			all[strings.TrimSuffix(filepath.Base(name), ".diverged")] = d
+		if json.Unmarshal(data, &d) != nil {
+			continue
+		}
+		group := strings.TrimSuffix(filepath.Base(name), ".diverged")
+		// The official agent may have installed something since, which knows nothing of the note.
+		if installed, err := r.readPointer(group, lastSuccessful); err == nil && filepath.Base(installed) == d.Deployment {
+			all[group] = d
 		}
 	}
 	return all, nil
