@@ -211,17 +211,9 @@ func complete(p *lifecycle.Past) bool {
 	return false
 }
 
-// broughtBack is the deployment that a local undo has brought back; "" for any other deployment. Its revision is that one's archive.
-func broughtBack(p *lifecycle.Past) string {
-	if p.Undoes == "" || !filepath.IsAbs(p.Revision) {
-		return ""
-	}
-	return filepath.Base(filepath.Dir(p.Revision))
-}
-
 // revision is what a deployment has installed: of an undo that of the deployment it has brought back.
 func (k *known) revision(p *lifecycle.Past) string {
-	to := broughtBack(p)
+	to := p.BroughtBack()
 	for _, o := range k.past {
 		if to != "" && o.Group == p.Group && o.Deployment == to && o.Revision != "" {
 			return k.revision(o)

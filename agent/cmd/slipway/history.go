@@ -61,10 +61,10 @@ func (k *known) asJSON(p *lifecycle.Past) jsonPast {
 	out := jsonPast{
 		Deployment: p.Deployment, Group: p.Group, GroupName: p.GroupName, Application: p.Application, Revision: k.revision(p),
 		Outcome: word, Ended: p.Last.UTC(), TookMS: p.Took().Milliseconds(), Installed: p.Installed,
-		Local: p.Local && !p.Foreign, Undoes: p.Undoes, BroughtBack: broughtBack(p),
+		Local: p.Local && !p.Foreign, Undoes: p.Undoes, BroughtBack: p.BroughtBack(),
 	}
 	if !p.Foreign { // of one by another agent only the time of its folder is known
-		began := p.First.UTC()
+		began := p.First.UTC().Truncate(time.Millisecond)
 		out.Began = &began
 	}
 	switch failed := p.Failed(); {
@@ -128,7 +128,7 @@ func (k *known) line(past *lifecycle.Past) string {
 		took = "-"
 	}
 	_, outcome := k.outcome(past)
-	if to := broughtBack(past); to != "" {
+	if to := past.BroughtBack(); to != "" {
 		outcome += fmt.Sprintf(" (undo of %s, back to %s)", past.Undoes, to)
 	}
 	return fmt.Sprintf("%s %s\t%s\t%s\t%s\t%s\t%s", mark, local(past.Last), past.Deployment, k.name(past.Group), or(k.revision(past), "-"), took, outcome)

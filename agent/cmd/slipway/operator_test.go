@@ -57,7 +57,7 @@ func TestRollbackBesideTheAgent(t *testing.T) {
 	h.rollOut("d-1", "v1")
 	h.rollOut("d-2", "v2")
 	out := h.says(0, "rollback", "fleet")
-	for _, want := range []string{"from  d-2, s3://b/v2\n", "to    d-1, s3://b/v1\n", "AfterInstall        succeeded", "diverged from the record of the service, which says d-2"} {
+	for _, want := range []string{"from  d-2, s3://b/v2\n", "to    d-1, s3://b/v1\n", "AfterInstall        succeeded", "diverged from the record of the service, whose last deployment here is d-2"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("rollback says %q, want %q in it", out, want)
 		}

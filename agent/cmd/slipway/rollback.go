@@ -62,7 +62,7 @@ type jsonRollback struct {
 	Deployment string      `json:"deployment,omitempty"` // the local one; none of a dry run
 	From       string      `json:"from"`
 	To         string      `json:"to"`
-	Service    string      `json:"service"` // what the service takes for installed
+	Service    string      `json:"service"` // the last of the service's on this host
 	Outcome    string      `json:"outcome"` // planned, succeeded, failed, interrupted
 	Installed  bool        `json:"installed"`
 	Planned    []string    `json:"planned_events"`
@@ -208,6 +208,6 @@ func (k *known) conclude(out io.Writer, r *jsonRollback) {
 		fmt.Fprintf(out, "group %s has the revision of %s again\n", k.full(r.Group), r.To)
 	}
 	if r.Installed {
-		fmt.Fprintf(out, "this host has diverged from the record of the service, which says %s: the next deployment of the group mends that\n", r.Service)
+		fmt.Fprintf(out, "this host has diverged from the record of the service, whose last deployment here is %s: the next deployment of the group mends that\n", r.Service)
 	}
 }

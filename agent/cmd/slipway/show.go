@@ -108,7 +108,7 @@ func (k *known) show(out io.Writer, p *lifecycle.Past) error {
 	row("application", p.Application)
 	row("revision", k.revision(p))
 	row("outcome", outcome)
-	if to := broughtBack(p); to != "" {
+	if to := p.BroughtBack(); to != "" {
 		row("undo", "of "+p.Undoes+", back to "+to)
 	}
 	if p.Foreign {

@@ -95,18 +95,18 @@ func (p *program) status(root string, asJSON bool) error {
 	return nil
 }
 
-// jsonDivergence is a group whose installed revision is not what the service believes, as scripts read it.
+// jsonDivergence is a group whose installed revision is not that of the service's last deployment, as scripts read it.
 type jsonDivergence struct {
 	Group       string    `json:"group"`
 	GroupName   string    `json:"group_name,omitempty"`
 	Since       time.Time `json:"since"`
 	Deployment  string    `json:"deployment"`   // the local one that is installed
 	BroughtBack string    `json:"brought_back"` // the earlier one whose revision that is
-	Service     string    `json:"service"`      // the one that the service takes for installed
+	Service     string    `json:"service"`      // the service's, which it took the place of
 }
 
 func (d *jsonDivergence) text() string {
-	return fmt.Sprintf("since %s: %s has brought back %s, the service believes %s", local(d.Since), d.Deployment, d.BroughtBack, d.Service)
+	return fmt.Sprintf("since %s: %s has brought back %s in place of the service's %s", local(d.Since), d.Deployment, d.BroughtBack, d.Service)
 }
 
 func (k *known) divergenceJSON(group string, d lifecycle.Divergence) jsonDivergence {
