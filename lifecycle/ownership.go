@@ -156,7 +156,7 @@ func (e *Engine) Forget(ctx context.Context, group string) (gone []string, err e
 		}
 	}
 	if err != nil {
-		return gone, fmt.Errorf("forget what group %s has installed (%d of its %d files went, call it again for the rest): %w", group, len(gone), len(there), err)
+		return gone, fmt.Errorf("%d of %d files went, call it again for the rest: %w", len(gone), len(there), err)
 	}
 	return gone, nil
 }

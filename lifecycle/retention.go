@@ -92,7 +92,22 @@ func (e *Engine) Prune(ctx context.Context, group string, keep Retention, dry bo
 		return nil, err
 	}
 	defer unlock()
-	return e.root.prune(group, "", keep, pruning{dry: dry, weigh: true})
+	return e.root.prune(group, "", keep, pruning{dry: dry, weigh: true, spare: e.root.begun(group)})
+}
+
+// begun is the newest deployment of a group if it may be in hand: between two events nothing else says so before its DownloadBundle.
+func (r root) begun(group string) (newest string) {
+	entries, err := os.ReadDir(filepath.Join(r.path, group))
+	if err != nil {
+		return ""
+	}
+	last := time.Now().Add(-ticketLife)
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && info.ModTime().After(last) {
+			newest, last = e.Name(), info.ModTime()
+		}
+	}
+	return newest
 }
 
 // Groups returns the deployment groups of a deployment root that have deployments on disk, by name.
