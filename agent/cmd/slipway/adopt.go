@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -14,7 +13,7 @@ import (
 func (p *program) adoptCommand() *cobra.Command {
 	var dry bool
 	cmd := &cobra.Command{
-		Use: "adopt GROUP [DEPLOYMENT]", Short: "take over files that were installed before the deployment root lost word of them", Args: takes(1, "a GROUP"),
+		Use: "adopt GROUP [DEPLOYMENT]", Short: "take over files of which the deployment root has lost word", Args: takes(1, "a GROUP"),
 		Long: `adopt makes a deployment group the owner of the files of one of its deployments that are on the host already. It is for a host whose
 deployment-instructions were lost, where the next deployment would fail because a specified file already exists. Nothing of the files
 changes. The archive of the deployment must be on disk; without DEPLOYMENT it is the last that was installed.
@@ -92,5 +91,5 @@ func (k *known) lastInstalled(group string) (*lifecycle.Past, error) {
 			}
 		}
 	}
-	return nil, failed(errors.New("no deployment of group " + k.full(group) + " that was installed has its archive on disk (slipway history): name one, or install with file_exists_behavior: OVERWRITE"))
+	return nil, failed(fmt.Errorf("no deployment of group %s that was installed has its archive on disk: deploy with file_exists_behavior: OVERWRITE", k.full(group)))
 }

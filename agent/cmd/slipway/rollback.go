@@ -156,7 +156,9 @@ func (k *known) described(group, deployment string) string {
 }
 
 // goBack carries the events out and tells of each as it ends.
-func (p *program) goBack(ctx context.Context, engine *lifecycle.Engine, d *lifecycle.Deployment, list []lifecycle.Event, r *jsonRollback, out io.Writer) error {
+func (p *program) goBack(
+	ctx context.Context, engine *lifecycle.Engine, d *lifecycle.Deployment, list []lifecycle.Event, r *jsonRollback, out io.Writer,
+) error {
 	unsaid := context.AfterFunc(ctx, func() {
 		fmt.Fprintln(p.stderr, "slipway: stopping; a download or installation in hand is finished first, once more stops at once")
 	})
@@ -199,7 +201,8 @@ func (r *jsonRollback) mend() string {
 	if slices.ContainsFunc(r.Events, func(e jsonEvent) bool { return e.Event == string(lifecycle.ApplicationStop) }) {
 		stopped = ", but its ApplicationStop has run"
 	}
-	return fmt.Sprintf("the files of %s are still installed%s; begin again with slipway rollback %s --to %s, or deploy", r.From, stopped, r.Group, r.To)
+	const text = "the files of %s are still installed%s; begin again with slipway rollback %s --to %s, or deploy"
+	return fmt.Sprintf(text, r.From, stopped, r.Group, r.To)
 }
 
 // conclude says how the host stands with the service.
