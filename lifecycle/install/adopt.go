@@ -151,11 +151,11 @@ func Forget(ctx context.Context, root, group string) error {
 	if !validID(group) {
 		return fmt.Errorf("forget what was installed: the deployment group's id %q cannot name a file: it has to be one path component", group)
 	}
-	unlock, err := lock(ctx, root)
-	if err != nil {
+	l := newLocks(root, group, "", nil)
+	if err := l.take(ctx, []string{groupLock + group}); err != nil {
 		return err
 	}
-	defer unlock()
+	defer l.release()
 	if err := pending(root, group); err != nil {
 		return fmt.Errorf("forget what deployment group %s has installed: %w", group, err)
 	}

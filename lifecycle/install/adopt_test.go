@@ -249,7 +249,7 @@ func TestForget(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errStop)
-	unlock, err := lock(t.Context(), h.root)
+	unlock, err := Lock(t.Context(), &r)
 	h.must(err)
 	defer unlock()
 	if err := Forget(ctx, h.root, "group"); !errors.Is(err, errStop) {

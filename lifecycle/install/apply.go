@@ -29,11 +29,16 @@ func stateDir(root string) string { return filepath.Join(root, ".slipway", "inst
 // that have failed, the error says so and Recover tries again. The end of ctx before the installation is complete undoes it.
 // Of a plan that Replaces, a *GoneError means that the previous revision is gone and the new one not there.
 func (p *Plan) Apply(ctx context.Context) (*Manifest, error) {
-	unlock, err := lock(ctx, p.req.Root)
-	if err != nil {
-		return nil, err
+	if p.req.held == nil {
+		unlock, err := Lock(ctx, &p.req)
+		if err != nil {
+			return nil, err
+		}
+		defer unlock()
+		if err := p.req.held.extend(p.uncovered(p.req.held)); err != nil {
+			return nil, err
+		}
 	}
-	defer unlock()
 	if p.replaces {
 		return p.replace(ctx)
 	}
@@ -45,6 +50,9 @@ func (p *Plan) apply(ctx context.Context) (*Manifest, error) {
 	began := time.Now()
 	if err := pending(p.req.Root, p.req.Group); err != nil {
 		return nil, err
+	}
+	if p.basis != identifyList(p.instructions(cleanupSuffix)) {
+		return nil, fmt.Errorf("begin the installation: deployment group %s has been installed since this was planned, nothing was changed: plan anew", p.req.Group)
 	}
 	if err := os.MkdirAll(filepath.Join(p.req.Root, instructionsDir), 0o755); err != nil {
 		return nil, fmt.Errorf("begin the installation: %w", err)
@@ -321,38 +329,6 @@ func (a *application) staleLabels() []string {
 		}
 	}
 	return slices.DeleteFunc(slices.Clone(p.labels), func(path string) bool { return keep[path] })
-}
-
-// writeSteps writes the journal's second part. The commit line that makes it valid comes later.
-func (a *application) writeSteps() error {
-	j := a.j
-	err := a.writeManifest()
-	for i := range a.t.steps {
-		if err != nil {
-			break
-		}
-		s := &a.t.steps[i]
-		if s.kind == stepReset {
-			r := &a.t.resets[s.n]
-			err = j.record(&record{Op: stepNames[s.kind], Dir: s.dir, Old: &r.old, New: &r.new})
-			continue
-		}
-		err = j.named(stepNames[s.kind], s.dir, s.name, s.n, s.ino, s.over, s.keep)
-	}
-	for i := range a.t.rmdirs {
-		if r := &a.t.rmdirs[i]; err == nil {
-			err = j.named(opRmdir, r.dir, r.name, 0, r.ino, false, false)
-		}
-	}
-	for _, path := range a.t.labels {
-		if err == nil {
-			err = j.line(append(appendName([]byte(`{"op":"`+opUnlabel+`",`), "path", path), '}'))
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("write the installation's journal: %w", spaceErr(err))
-	}
-	return nil
 }
 
 // giveUp undoes the installation. The context plays no part in it any more.

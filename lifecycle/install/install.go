@@ -51,6 +51,8 @@ type Request struct {
 	// installation cannot be undone, which the plan says; where there is room, nothing is different.
 	Replace bool
 	Log     *zap.Logger
+
+	held *locks // by Lock
 }
 
 func (r *Request) check() (Behavior, error) {
@@ -92,7 +94,18 @@ func Make(ctx context.Context, r Request) (*Plan, error) {
 	if r.Log == nil {
 		r.Log = zap.NewNop()
 	}
-	return newMaker(r, behavior).run(ctx)
+	p, err := newMaker(r, behavior).run(ctx)
+	if err != nil || r.held == nil {
+		return p, err
+	}
+	places := p.uncovered(r.held)
+	if len(places) == 0 {
+		return p, nil
+	}
+	if err := r.held.extend(places); err != nil {
+		return nil, fmt.Errorf("plan installation: %w", err)
+	}
+	return newMaker(r, behavior).run(ctx) // as it is under the lock
 }
 
 // Conflict is one reason why a plan cannot be carried out.

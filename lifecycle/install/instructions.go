@@ -6,6 +6,8 @@ import (
 	"io"
 	"path/filepath"
 	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
 )
 
 // output writes texts. An error stays until Flush.
@@ -36,6 +38,20 @@ func (p *Plan) instructions(suffix string) string {
 // cleanupName is the path of a group's cleanup file.
 func cleanupName(root, group string) string {
 	return filepath.Join(root, instructionsDir, group+cleanupSuffix)
+}
+
+// listIdentity tells one cleanup file from the next.
+type listIdentity struct {
+	ino         uint64
+	size, mtime int64
+}
+
+func identifyList(name string) listIdentity {
+	var st unix.Stat_t
+	if unix.Lstat(name, &st) != nil {
+		return listIdentity{}
+	}
+	return listIdentity{st.Ino, st.Size, st.Mtim.Nano()}
 }
 
 // WriteInstructions encodes the plan as the official agent's plan file (I-38): one compact JSON object, in execution order,

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"time"
 	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
 )
 
 // A journal is a file of JSON lines. First comes the header, then each directory in which hidden names may appear; this much
@@ -85,9 +87,12 @@ type journal struct {
 	buf   []byte
 }
 
-// createJournal begins a journal. It is an error if there is one of that name.
+// unborn ends the name of a journal that is not yet locked: under its own name it always is, as long as its owner lives.
+const unborn = ".new"
+
+// createJournal begins a journal.
 func createJournal(name string, h journalHeader) (*journal, error) {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := bearJournal(name)
 	if err != nil {
 		return nil, fmt.Errorf("begin the installation's journal: %w", err)
 	}
@@ -102,6 +107,28 @@ func createJournal(name string, h journalHeader) (*journal, error) {
 		return nil, fmt.Errorf("begin the installation's journal: %w", err)
 	}
 	return j, nil
+}
+
+func bearJournal(name string) (*os.File, error) {
+	for {
+		f, err := os.OpenFile(name+unborn, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		switch err := flock(f, unix.LOCK_EX); {
+		case err == nil && isStill(f, name+unborn):
+			if err = os.Rename(name+unborn, name); err == nil {
+				return f, nil
+			}
+			f.Close()
+			return nil, errors.Join(err, os.Remove(name+unborn))
+		case err != nil && !is(err, unix.EWOULDBLOCK):
+			f.Close()
+			return nil, errors.Join(err, os.Remove(name+unborn))
+		}
+		f.Close() // a recovery has taken it for one that a crash has left, and removes it
+		_ = os.Remove(name + unborn)
+	}
 }
 
 // appendJournal goes on with a journal after a crash. Only undo and done may follow.

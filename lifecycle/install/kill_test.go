@@ -24,8 +24,20 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if base := os.Getenv(lockerEnv); base != "" {
+		r := killRequest(base)
+		if _, err := Lock(context.Background(), &r); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		fmt.Println("locked")
+		select {} // until it is killed
+	}
 	os.Exit(m.Run())
 }
+
+// lockerEnv makes the test binary hold the locks of an installation until it is killed.
+const lockerEnv = "SLIPWAY_TEST_LOCK"
 
 func killRequest(base string) Request {
 	dst := filepath.Join(base, "srv")

@@ -96,6 +96,7 @@ func (m *maker) run(ctx context.Context) (*Plan, error) {
 		return nil, err
 	}
 	defer func() { m.known.close() }()
+	m.plan.basis = identifyList(m.plan.instructions(cleanupSuffix))
 	if err := m.previous(ctx, text); err != nil {
 		return nil, err
 	}

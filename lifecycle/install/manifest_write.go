@@ -9,6 +9,38 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// writeSteps writes the journal's second part. The commit line that makes it valid comes later.
+func (a *application) writeSteps() error {
+	j := a.j
+	err := a.writeManifest()
+	for i := range a.t.steps {
+		if err != nil {
+			break
+		}
+		s := &a.t.steps[i]
+		if s.kind == stepReset {
+			r := &a.t.resets[s.n]
+			err = j.record(&record{Op: stepNames[s.kind], Dir: s.dir, Old: &r.old, New: &r.new})
+			continue
+		}
+		err = j.named(stepNames[s.kind], s.dir, s.name, s.n, s.ino, s.over, s.keep)
+	}
+	for i := range a.t.rmdirs {
+		if r := &a.t.rmdirs[i]; err == nil {
+			err = j.named(opRmdir, r.dir, r.name, 0, r.ino, false, false)
+		}
+	}
+	for _, path := range a.t.labels {
+		if err == nil {
+			err = j.line(append(appendName([]byte(`{"op":"`+opUnlabel+`",`), "path", path), '}'))
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("write the installation's journal: %w", spaceErr(err))
+	}
+	return nil
+}
+
 // writeManifest writes what the new revision consists of. It is no part of the transaction, but of what the finished journal
 // is kept for.
 func (a *application) writeManifest() error {

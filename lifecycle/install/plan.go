@@ -120,6 +120,7 @@ type Plan struct {
 	modified []Modified
 	leftOut  []Conflict
 	lists    fileLists
+	basis    listIdentity     // the cleanup file that the plan goes by
 	replaces bool             // the previous revision is removed first
 	removes  bool             // this is that removal
 	forgoes  bool             // nothing is kept aside: there is no room for it

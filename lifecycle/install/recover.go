@@ -10,8 +10,10 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
 )
 
 // Outcome is what became of an installation that a crash had cut short.
@@ -34,16 +36,12 @@ type Recovered struct {
 
 // Recover finishes or undoes every installation under the deployment root that a crash or a loss of power has cut short.
 // Call it once before the first Make. One that can neither be finished nor undone is in the error, and blocks its group
-// until a later call succeeds; the others are dealt with all the same. Calling it again does no harm.
+// until a later call succeeds; the others are dealt with all the same. Calling it again does no harm. Installations that are
+// under way, in this process or another one, are left alone; those to the same places are waited for.
 func Recover(ctx context.Context, root string) ([]Recovered, error) {
 	if !isDir(stateDir(root)) {
 		return nil, nil
 	}
-	unlock, err := lock(ctx, root)
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
 	entries, err := os.ReadDir(stateDir(root))
 	if err != nil {
 		return nil, fmt.Errorf("look for unfinished installations: %w", err)
@@ -51,10 +49,13 @@ func Recover(ctx context.Context, root string) ([]Recovered, error) {
 	var all []Recovered
 	var errs error
 	for _, e := range entries {
+		name := filepath.Join(stateDir(root), e.Name())
+		if strings.HasSuffix(name, journalSuffix+unborn) {
+			dropUnborn(name)
+		}
 		if !journalFile(e.Name()) {
 			continue
 		}
-		name := filepath.Join(stateDir(root), e.Name())
 		r, err := recoverOne(ctx, root, name, nil)
 		if err != nil {
 			errs = errors.Join(errs, fmt.Errorf("recover the installation of %s: %w", name, err))
@@ -69,12 +70,12 @@ func Recover(ctx context.Context, root string) ([]Recovered, error) {
 
 // recoverOne deals with one journal; nil if it was of no consequence. setUp, if any, is called with the transaction first.
 func recoverOne(ctx context.Context, root, name string, setUp func(*transaction)) (*Recovered, error) {
-	f, err := os.Open(name)
-	if err != nil {
+	f, err := lockJournal(name)
+	if err != nil || f == nil {
 		return nil, err
 	}
+	defer f.Close()
 	h, t, state, err := readJournal(f)
-	f.Close()
 	if errors.Is(err, errTorn) {
 		return nil, os.Remove(name)
 	}
@@ -82,6 +83,11 @@ func recoverOne(ctx context.Context, root, name string, setUp func(*transaction)
 		return nil, err
 	}
 	t.removes = h.Removes
+	l := newLocks(root, h.Group, h.Deployment, nil)
+	if err := l.take(ctx, t.places(root, h.Group)); err != nil {
+		return nil, err
+	}
+	defer l.release()
 	if setUp != nil {
 		setUp(t)
 	}
@@ -128,6 +134,38 @@ func recoverOne(ctx context.Context, root, name string, setUp func(*transaction)
 		return nil, errors.Join(r.Err, err)
 	}
 	return r, finishUndone(t, name)
+}
+
+// lockJournal opens a journal whose owner is dead; nil if he is alive, or has finished it meanwhile. It is locked until it is
+// closed.
+func lockJournal(name string) (*os.File, error) {
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := flock(f, unix.LOCK_EX); err != nil {
+		f.Close()
+		if is(err, unix.EWOULDBLOCK) {
+			err = nil
+		}
+		return nil, err
+	}
+	if !isStill(f, name) {
+		f.Close()
+		return nil, nil
+	}
+	return f, nil
+}
+
+// dropUnborn removes a journal that a crash has come before.
+func dropUnborn(name string) {
+	if f, err := lockJournal(name); err == nil && f != nil {
+		_ = os.Remove(name)
+		f.Close()
+	}
 }
 
 // finishUndone removes what was staged, and then the journal.
@@ -236,3 +274,16 @@ func isDir(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.IsDir()
 }
+
+// pending is an error if an installation of the group was begun and neither finished nor undone.
+func pending(root, group string) error {
+	for name, h := range journals(root) {
+		if h.Group == group {
+			return fmt.Errorf("an earlier installation (deployment %s) is neither finished nor undone: if none is going on, restart the agent, which sees to it; its journal is %s", h.Deployment, name)
+		}
+	}
+	return nil
+}
+
+// journalFile reports whether a name is that of a journal.
+func journalFile(name string) bool { return strings.HasSuffix(name, journalSuffix) }
