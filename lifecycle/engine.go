@@ -81,7 +81,7 @@ type Observation struct {
 }
 
 // Engine carries out deployment commands. Its methods may be called from several goroutines; commands of one deployment
-// group are carried out one at a time, and installations one at a time.
+// group are carried out one at a time, and one place on the host is installed into by one command at a time.
 type Engine struct {
 	opts    Options
 	root    root
@@ -90,8 +90,7 @@ type Engine struct {
 	lock    *os.File
 
 	settings atomic.Pointer[Settings]
-	groups   sync.Map   // group id → *group
-	install  sync.Mutex // one installation at a time: destinations may be shared by groups
+	groups   sync.Map // group id → *group
 
 	background sync.WaitGroup       // prefetches
 	arriving   sync.Mutex           // guards what follows
@@ -385,11 +384,4 @@ func (e *Engine) graced(ctx context.Context) (context.Context, context.CancelFun
 		context.AfterFunc(work, func() { timer.Stop() })
 	})
 	return work, func() { stop(); cancel(context.Canceled) }
-}
-
-// installing runs f with the lock on installations.
-func (e *Engine) installing(f func() Result) Result {
-	e.install.Lock()
-	defer e.install.Unlock()
-	return f()
 }

@@ -16,22 +16,20 @@ import (
 func (e *Engine) installFiles(ctx context.Context, d *Deployment) Result {
 	ctx, cancel := e.graced(ctx)
 	defer cancel()
-	return e.installing(func() Result {
-		summary := "installed before the restart"
-		if done, ok := install.Committed(e.root.path, d.GroupID); !ok || done != d.ID {
-			var err error
-			if summary, err = e.transact(ctx, d); err != nil {
-				return failure(ctx, err)
-			}
-		}
-		if err := e.root.writePointer(d.GroupID, lastSuccessful, d.ID); err != nil {
+	summary := "installed before the restart"
+	if done, ok := install.Committed(e.root.path, d.GroupID); !ok || done != d.ID {
+		var err error
+		if summary, err = e.transact(ctx, d); err != nil {
 			return failure(ctx, err)
 		}
-		if err := e.diverge(d); err != nil {
-			return failure(ctx, err)
-		}
-		return success("", summary)
-	})
+	}
+	if err := e.root.writePointer(d.GroupID, lastSuccessful, d.ID); err != nil {
+		return failure(ctx, err)
+	}
+	if err := e.diverge(d); err != nil {
+		return failure(ctx, err)
+	}
+	return success("", summary)
 }
 
 func (e *Engine) transact(ctx context.Context, d *Deployment) (summary string, err error) {
@@ -52,10 +50,11 @@ func (e *Engine) transact(ctx context.Context, d *Deployment) (summary string, e
 	if err := e.settings.Load().Policy.allows(spec); err != nil {
 		return "", err
 	}
-	plan, err := install.Make(ctx, e.request(d, spec, archive))
+	plan, unlock, err := plan(ctx, e.request(d, spec, archive))
 	if err != nil {
 		return "", err
 	}
+	defer unlock()
 	done, err := plan.Apply(ctx)
 	if err != nil {
 		return "", err
@@ -64,6 +63,18 @@ func (e *Engine) transact(ctx context.Context, d *Deployment) (summary string, e
 		e.log.Warn("installed, but something could not be tidied up", zap.String("deployment", d.ID), zap.Strings("what", left))
 	}
 	return strings.Join(append([]string{plan.Summary()}, done.Warnings...), "; "), nil
+}
+
+// plan plans an installation while nobody else installs to any place that it has to do with, until unlock is called.
+func plan(ctx context.Context, r install.Request) (made *install.Plan, unlock func(), err error) {
+	if unlock, err = install.Lock(ctx, &r); err != nil {
+		return nil, nil, err
+	}
+	if made, err = install.Make(ctx, r); err != nil {
+		unlock()
+		return nil, nil, err
+	}
+	return made, unlock, nil
 }
 
 // request is what an installation of the deployment consists of.

@@ -66,8 +66,6 @@ func (e *Engine) Adopt(ctx context.Context, group, deployment string, dry bool) 
 		return nil, err
 	}
 	defer unlock()
-	e.install.Lock()
-	defer e.install.Unlock()
 	d := &Deployment{ID: deployment, GroupID: group, AppSpecFilename: defaultAppSpec, FileExistsBehavior: defaultBehavior}
 	past, err := History(e.root.path)
 	if err != nil {
@@ -88,9 +86,13 @@ func (e *Engine) Adopt(ctx context.Context, group, deployment string, dry bool) 
 	}
 	request := e.request(d, spec, archive)
 	request.Adopt = true
-	plan, err := install.Make(ctx, request)
-	if err != nil || dry {
-		return plan, err
+	plan, free, err := plan(ctx, request)
+	if err != nil {
+		return nil, err
+	}
+	defer free()
+	if dry {
+		return plan, nil
 	}
 	return plan, e.adopt(ctx, d, plan)
 }
@@ -125,8 +127,6 @@ func (e *Engine) Forget(ctx context.Context, group string) (gone []string, err e
 		return nil, err
 	}
 	defer unlock()
-	e.install.Lock()
-	defer e.install.Unlock()
 	lists := []string{e.root.own("install", group+".manifest"), e.root.instructions(group + "-cleanup"), e.root.instructions(group + "-install.json")}
 	pointers := []string{e.root.pointer(group, lastSuccessful), e.root.pointer(group, mostRecent), e.root.divergedFile(group)}
 	var there []string

@@ -61,7 +61,7 @@ func (e *Engine) begin(d *Deployment, at Event) *prefetch {
 			p.look = e.preflight(ctx, d, e.root.own("prefetch", d.ID, archiveFolder))
 			return nil
 		})
-		e.log.Info("new revision looked at before its turn", zap.String("deployment", d.ID), zap.Duration("took", time.Since(began)), zap.Error(p.err))
+		e.log.Info("new revision looked at before its turn", zap.String("deployment", d.ID), zap.Duration("took", time.Since(began)), zap.String("plan", p.look.summary), zap.Error(p.err))
 	})
 	return p
 }

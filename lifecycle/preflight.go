@@ -56,21 +56,19 @@ func (e *Engine) preflight(ctx context.Context, d *Deployment, archive string) p
 	}
 	look.notes = neverRun(look.spec, d)
 	look.unless = missingScripts(look.spec, archive)
-	e.installing(func() Result {
-		plan, err := install.Make(ctx, e.request(d, look.spec, archive))
-		var conflicts *install.ConflictError
-		var space *install.SpaceError
-		switch {
-		case err == nil:
-			look.summary = plan.Summary()
-			look.notes = append(look.notes, plan.Warnings()...)
-		case errors.As(err, &conflicts), errors.As(err, &space) && !e.prunes(d):
-			look.unless = append(look.unless, doubt{at: Install, err: err})
-		default: // it may be different when its turn comes
-			look.notes = append(look.notes, "the installation cannot be planned yet: "+err.Error())
-		}
-		return Result{}
-	})
+	made, unlock, err := plan(ctx, e.request(d, look.spec, archive))
+	var conflicts *install.ConflictError
+	var space *install.SpaceError
+	switch {
+	case err == nil:
+		unlock()
+		look.summary = made.Summary()
+		look.notes = append(look.notes, made.Warnings()...)
+	case errors.As(err, &conflicts), errors.As(err, &space) && !e.prunes(d):
+		look.unless = append(look.unless, doubt{at: Install, err: err})
+	default: // it may be different when its turn comes
+		look.notes = append(look.notes, "the installation cannot be planned yet: "+err.Error())
+	}
 	return look
 }
 
