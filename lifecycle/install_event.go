@@ -16,6 +16,7 @@ import (
 func (e *Engine) installFiles(ctx context.Context, d *Deployment) Result {
 	ctx, cancel := e.graced(ctx)
 	defer cancel()
+	e.recover(ctx) // a command beside the daemon may have been killed in the middle of one
 	summary := "installed before the restart"
 	if done, ok := install.Committed(e.root.path, d.GroupID); !ok || done != d.ID {
 		var err error
