@@ -103,7 +103,7 @@ func BenchmarkUnpack(b *testing.B) {
 	}
 }
 
-// childEnv tells the test binary to unpack one archive, or to clone one folder, and to say what memory that took.
+// childEnv tells the test binary to unpack or bring one archive, or to clone one folder, and to say what memory that took.
 const childEnv = "SLIPWAY_BUNDLE_TEST_UNPACK"
 
 func TestMain(m *testing.M) {
@@ -126,6 +126,9 @@ func unpackInChild(what string) error {
 	}
 	if format == "clone" {
 		return errors.Join(Clone(context.Background(), name, root), printPeak())
+	}
+	if strings.HasPrefix(format, "bring-") {
+		return bringInChild(format, name, root)
 	}
 	archive, err := os.Open(name)
 	if err != nil {
