@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"iter"
 	"net/http"
 	"os"
 	"os/exec"
@@ -109,14 +110,14 @@ func BenchmarkBudgetFiles(b *testing.B) {
 	for _, size := range []int{50_000, 200_000} {
 		b.Run(strconv.Itoa(size), func(b *testing.B) {
 			h := memoryHost(b, 0)
-			h.putTree("k", size, "")
-			h.putTree("other", size, "another revision\n")
+			h.putTree("k", "zip", size, "")
+			h.putTree("other", "zip", size, "another revision\n")
 			h.firstPoll()
 			var first, again, replaced []float64
 			n := 0
 			for b.Loop() {
 				n++
-				reference := h.reference("k")
+				reference := h.reference("k", "zip")
 				h.clearPeak()
 				for i, round := range []struct {
 					key    string
@@ -185,11 +186,12 @@ func writeBig(name, appspec string, size int64) error {
 	return w.Close()
 }
 
-// putTree stores a zip of so many small files, each but the appspec begun with a text, and keeps it beside for the reference tools.
-func (h *host) putTree(key string, files int, prefix string) {
+// putTree stores a bundle of so many small files, each but the appspec begun with a text, and keeps it beside for the reference tools.
+func (h *host) putTree(key, format string, files int, prefix string) {
 	h.t.Helper()
+	write := map[string]func(io.Writer, iter.Seq[bundletest.Entry]) error{"zip": bundletest.WriteZip, "tgz": bundletest.WriteTgz}[format]
 	var buf bytes.Buffer
-	err := bundletest.WriteZip(&buf, func(yield func(bundletest.Entry) bool) {
+	err := write(&buf, func(yield func(bundletest.Entry) bool) {
 		for e := range bundletest.Tree(files, filepath.Join(h.dir, "site")) {
 			if e.Name != "appspec.yml" && !strings.HasSuffix(e.Name, "/") {
 				e.Data = prefix + e.Data
@@ -202,7 +204,7 @@ func (h *host) putTree(key string, files int, prefix string) {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(h.dir, key+".zip"), buf.Bytes(), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(h.dir, key+"."+format), buf.Bytes(), 0o600); err != nil {
 		h.t.Fatal(err)
 	}
 	h.put(key, buf.Bytes())
@@ -221,19 +223,22 @@ func (h *host) deploy(id, key, format string) time.Duration {
 	return time.Since(began)
 }
 
-// reference is what the same costs with unzip and cp.
-func (h *host) reference(key string) time.Duration {
+// reference is what the same costs with unzip or tar, and cp.
+func (h *host) reference(key, format string) time.Duration {
 	h.t.Helper()
 	dir := filepath.Join(h.dir, "reference")
 	defer os.RemoveAll(dir)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	unpacked := filepath.Join(dir, "a")
+	if err := os.MkdirAll(unpacked, 0o755); err != nil {
 		h.t.Fatal(err)
 	}
+	archive := filepath.Join(h.dir, key+"."+format)
+	unpack := []string{"unzip", "-q", archive, "-d", unpacked}
+	if format == "tgz" {
+		unpack = []string{"tar", "-xzf", archive, "-C", unpacked}
+	}
 	began := time.Now()
-	for _, args := range [][]string{
-		{"unzip", "-q", filepath.Join(h.dir, key+".zip"), "-d", filepath.Join(dir, "a")},
-		{"cp", "-a", filepath.Join(dir, "a"), filepath.Join(dir, "b")},
-	} {
+	for _, args := range [][]string{unpack, {"cp", "-a", unpacked, filepath.Join(dir, "b")}} {
 		if out, err := exec.CommandContext(context.Background(), args[0], args[1:]...).CombinedOutput(); err != nil {
 			h.t.Fatalf("%v: %v\n%s", args, err, out)
 		}
