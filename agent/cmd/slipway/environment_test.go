@@ -105,6 +105,11 @@ func TestPIDFile(t *testing.T) {
 	if p, err = takePID(dir, "codedeploy-agent"); err != nil {
 		t.Fatalf("a stale pid file: %v", err)
 	}
+	// The process that a killed agent was just starting has the lock for a moment.
+	time.AfterFunc(20*time.Millisecond, p.release)
+	if p, err = takePID(dir, "codedeploy-agent"); err != nil {
+		t.Fatalf("a lock that was left: %v", err)
+	}
 	p.release()
 }
 

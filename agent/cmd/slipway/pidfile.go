@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // pidFile is the pid file of the official agent and the lock beside it: by them its tools, and ours, see that an agent runs on this
@@ -36,7 +37,7 @@ func takePIDIn(dir, program string) (*pidFile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the lock of the pid file: %w", err)
 	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := lockSoon(lock); err != nil {
 		lock.Close()
 		return nil, fmt.Errorf("another agent runs on this host (%s): stop it first (systemctl stop codedeploy-agent, or slipway status)", runningPID(path))
 	}
@@ -49,6 +50,19 @@ func takePIDIn(dir, program string) (*pidFile, error) {
 		return nil, fmt.Errorf("write the pid file: %w", err)
 	}
 	return &pidFile{path: path, lock: lock}, nil
+}
+
+// leftTime is for a lock that an agent left which was killed while it was starting a process: that has it, with all other descriptors,
+// until it executes its own program.
+const leftTime = 500 * time.Millisecond
+
+func lockSoon(f *os.File) error {
+	for tried := time.Now(); ; time.Sleep(leftTime / 100) {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil || !errors.Is(err, syscall.EWOULDBLOCK) || time.Since(tried) > leftTime {
+			return err
+		}
+	}
 }
 
 func runningPID(path string) string {
