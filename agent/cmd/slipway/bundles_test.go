@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // BenchmarkBundles is DownloadBundle and Install of bundles of several sizes beside what unzip or tar, and cp, take for the same in the
@@ -31,10 +33,12 @@ func BenchmarkBundles(b *testing.B) {
 		}
 		b.Run(format+"/1GB", func(b *testing.B) {
 			h := memoryHost(b, 30*time.Second)
+			var g errgroup.Group
 			for i, key := range []string{"k", "other"} {
-				if err := writeBundle(filepath.Join(h.dir, key+"."+format), h.appspec(), uint64(i), 1<<30); err != nil {
-					b.Fatal(err)
-				}
+				g.Go(func() error { return writeBundle(filepath.Join(h.dir, key+"."+format), h.appspec(), uint64(i), 1<<30) })
+			}
+			if err := g.Wait(); err != nil {
+				b.Fatal(err)
 			}
 			h.setGate(func(w http.ResponseWriter, r *http.Request) bool {
 				if r.Method != http.MethodGet && r.Method != http.MethodHead {
