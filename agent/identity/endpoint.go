@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // partition is a group of regions with one DNS suffix.
@@ -35,21 +36,26 @@ func partitionOf(region string) partition {
 }
 
 // regionPatterns say which regions a domain may be told with (P-6); the isolated partitions are our addition.
-var regionPatterns = map[string]*regexp.Regexp{
-	"amazonaws.com":    regexp.MustCompile(`^[0-9a-z-]{1,20}$`),
-	"amazonaws.eu":     regexp.MustCompile(`^[0-9a-z-]{1,20}$`),
-	"amazonaws.com.cn": regexp.MustCompile(`^cn-\w+-\d+$`),
-	"c2s.ic.gov":       regexp.MustCompile(`^us-iso-\w+-\d+$`),
-	"sc2s.sgov.gov":    regexp.MustCompile(`^us-isob-\w+-\d+$`),
-	"cloud.adc-e.uk":   regexp.MustCompile(`^eu-isoe-\w+-\d+$`),
-	"csp.hci.ic.gov":   regexp.MustCompile(`^us-isof-\w+-\d+$`),
+var regionPatterns = map[string]func() *regexp.Regexp{
+	"amazonaws.com":    pattern(`^[0-9a-z-]{1,20}$`),
+	"amazonaws.eu":     pattern(`^[0-9a-z-]{1,20}$`),
+	"amazonaws.com.cn": pattern(`^cn-\w+-\d+$`),
+	"c2s.ic.gov":       pattern(`^us-iso-\w+-\d+$`),
+	"sc2s.sgov.gov":    pattern(`^us-isob-\w+-\d+$`),
+	"cloud.adc-e.uk":   pattern(`^eu-isoe-\w+-\d+$`),
+	"csp.hci.ic.gov":   pattern(`^us-isof-\w+-\d+$`),
 }
 
 // Parts of a host name: whoever answers in the metadata service's place must not choose the host by punctuation.
 var (
-	regionForm = regexp.MustCompile(`^[0-9a-z]([0-9a-z-]{0,38}[0-9a-z])?$`)
-	domainForm = regexp.MustCompile(`^[0-9a-z]([0-9a-z-]*[0-9a-z])?(\.[0-9a-z]([0-9a-z-]*[0-9a-z])?)+$`)
+	regionForm = pattern(`^[0-9a-z]([0-9a-z-]{0,38}[0-9a-z])?$`)
+	domainForm = pattern(`^[0-9a-z]([0-9a-z-]*[0-9a-z])?(\.[0-9a-z]([0-9a-z-]*[0-9a-z])?)+$`)
 )
+
+// pattern compiles a regular expression when it is first asked for: the program is also started for work that asks nobody who it is.
+func pattern(text string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(text) })
+}
 
 // fipsRegions have FIPS endpoints (C-15).
 var fipsRegions = []string{"us-east-1", "us-east-2", "us-west-1", "us-west-2", "us-gov-west-1", "us-gov-east-1"}
@@ -116,22 +122,22 @@ func (o EndpointOptions) domain() (string, error) {
 	if o.Region == "" {
 		return "", errors.New("no region: set AWS_REGION, or deploy_control_endpoint")
 	}
-	if !regionForm.MatchString(o.Region) {
+	if !regionForm().MatchString(o.Region) {
 		return "", fmt.Errorf("region %q is not the name of a region", o.Region)
 	}
 	domain := o.Domain
 	if domain == "" {
 		domain = partitionOf(o.Region).domain
 	}
-	if !domainForm.MatchString(domain) {
+	if !domainForm().MatchString(domain) {
 		return "", fmt.Errorf("the metadata service's domain %q is not a domain name", domain)
 	}
 	if o.CheckPartition {
-		pattern, known := regionPatterns[domain]
+		form, known := regionPatterns[domain]
 		if !known {
 			return "", fmt.Errorf("the metadata service's domain %q belongs to no known partition", domain)
 		}
-		if !pattern.MatchString(o.Region) {
+		if !form().MatchString(o.Region) {
 			return "", fmt.Errorf("region %q does not belong to the partition of domain %q", o.Region, domain)
 		}
 	}

@@ -129,7 +129,7 @@ func secondsOf(v *value) (_ *big.Int, ok bool) {
 // leadingZero gives the digits of an integer that YAML 1.1 reads as octal because of its leading zero, with its sign; ok is false
 // for any other integer.
 func leadingZero(v *value) (digits string, ok bool) {
-	if v.kind != integer || !octalForm.MatchString(v.text) {
+	if v.kind != integer || !octalForm().MatchString(v.text) {
 		return "", false
 	}
 	return strings.TrimPrefix(separators.Replace(v.text), "+"), true

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 )
@@ -13,15 +14,20 @@ import (
 // The forms of a plain scalar in YAML 1.1 as the reference's reader has them, commas and all. They are tried in this order, and
 // only for a scalar that cannot be told to be text by its first characters.
 var (
-	timeForm    = regexp.MustCompile(`(?m)^-?\d{4}-\d{1,2}-\d{1,2}(?:[Tt]|[ \t\r\n\f\v]+)\d{1,2}:\d\d:\d\d(?:\.\d*)?(?:[ \t\r\n\f\v]*(?:Z|[-+]\d{1,2}:?(?:\d\d)?))?$`)
-	dateForm    = regexp.MustCompile(`(?m)^\d{4}-(?:1[012]|0\d|\d)-(?:[12]\d|3[01]|0\d|\d)$`)
-	base60Form  = regexp.MustCompile(`(?m)^[-+]?[0-9][0-9_]*(?::[0-5]?[0-9]){1,2}(\.[0-9_]*)?$`)
-	floatForm   = regexp.MustCompile(`(?m)^[-+]?(?:[0-9][0-9_,]*)?\.[0-9]*(?:[eE][-+][0-9]+)?$`)
-	binaryForm  = regexp.MustCompile(`(?m)^[-+]?0b[01_,]+$`)
-	octalForm   = regexp.MustCompile(`(?m)^[-+]?0[0-7_,]+$`)
-	decimalForm = regexp.MustCompile(`(?m)^[-+]?(?:0|[1-9](?:[0-9]|,[0-9]|_[0-9])*)$`)
-	hexForm     = regexp.MustCompile(`(?m)^[-+]?0x[0-9a-fA-F_,]+$`)
+	timeForm    = pattern(`(?m)^-?\d{4}-\d{1,2}-\d{1,2}(?:[Tt]|[ \t\r\n\f\v]+)\d{1,2}:\d\d:\d\d(?:\.\d*)?(?:[ \t\r\n\f\v]*(?:Z|[-+]\d{1,2}:?(?:\d\d)?))?$`)
+	dateForm    = pattern(`(?m)^\d{4}-(?:1[012]|0\d|\d)-(?:[12]\d|3[01]|0\d|\d)$`)
+	base60Form  = pattern(`(?m)^[-+]?[0-9][0-9_]*(?::[0-5]?[0-9]){1,2}(\.[0-9_]*)?$`)
+	floatForm   = pattern(`(?m)^[-+]?(?:[0-9][0-9_,]*)?\.[0-9]*(?:[eE][-+][0-9]+)?$`)
+	binaryForm  = pattern(`(?m)^[-+]?0b[01_,]+$`)
+	octalForm   = pattern(`(?m)^[-+]?0[0-7_,]+$`)
+	decimalForm = pattern(`(?m)^[-+]?(?:0|[1-9](?:[0-9]|,[0-9]|_[0-9])*)$`)
+	hexForm     = pattern(`(?m)^[-+]?0x[0-9a-fA-F_,]+$`)
 )
+
+// pattern compiles a regular expression when it is first asked for: the program is also started for work in which no appspec is read.
+func pattern(text string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(text) })
+}
 
 // separators are the marks that a number may have between its digits.
 var separators = strings.NewReplacer(",", "", "_", "")
@@ -51,7 +57,7 @@ func resolve(s string) (value, unreadable) {
 		return resolveWord(s), readable
 	}
 	switch {
-	case timeForm.MatchString(s), dateForm.MatchString(s):
+	case timeForm().MatchString(s), dateForm().MatchString(s):
 		return value{kind: text, text: s}, isTime
 	case matchLine(s, ".inf"), matchLine(s, "+.inf"):
 		return value{kind: float, text: s, number: &number{float: math.Inf(1)}}, readable
@@ -61,9 +67,9 @@ func resolve(s string) (value, unreadable) {
 		return value{kind: float, text: s, number: &number{float: math.NaN()}}, readable
 	case s[0] == ':' && len(s) > 1:
 		return value{kind: symbol, text: symbolName(s)}, readable
-	case base60Form.MatchString(s):
+	case base60Form().MatchString(s):
 		return resolveBase60(s), readable
-	case floatForm.MatchString(s):
+	case floatForm().MatchString(s):
 		return resolveFloat(s)
 	default:
 		return resolveInteger(s)
@@ -169,13 +175,13 @@ func parseFloat(s string) (float64, bool) {
 func resolveInteger(s string) (value, unreadable) {
 	var base int
 	switch {
-	case binaryForm.MatchString(s):
+	case binaryForm().MatchString(s):
 		base = 2
-	case octalForm.MatchString(s):
+	case octalForm().MatchString(s):
 		base = 8
-	case decimalForm.MatchString(s):
+	case decimalForm().MatchString(s):
 		base = 10
-	case hexForm.MatchString(s):
+	case hexForm().MatchString(s):
 		base = 16
 	default:
 		return value{kind: text, text: s}, readable

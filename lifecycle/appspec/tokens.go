@@ -1,7 +1,6 @@
 package appspec
 
 import (
-	"regexp"
 	"strings"
 )
 
@@ -330,7 +329,7 @@ func unhex(c byte) byte {
 }
 
 // versionForm is a YAML version.
-var versionForm = regexp.MustCompile(`^[0-9]{1,9}\.[0-9]{1,9}`)
+var versionForm = pattern(`^[0-9]{1,9}\.[0-9]{1,9}`)
 
 // fetchDirective adds %YAML or %TAG; there are no others.
 func (s *scanner) fetchDirective() error {
@@ -353,7 +352,7 @@ func (s *scanner) fetchDirective() error {
 	switch name {
 	case "YAML":
 		t.kind = versionDirective
-		if t.value = versionForm.FindString(s.rest()); t.value == "" {
+		if t.value = versionForm().FindString(s.rest()); t.value == "" {
 			return malformed
 		}
 		s.skip(len(t.value))

@@ -3,7 +3,6 @@ package appspec
 import (
 	"encoding/base64"
 	"fmt"
-	"regexp"
 	"strings"
 )
 
@@ -11,13 +10,13 @@ import (
 const yamlTag = "tag:yaml.org,2002:"
 
 var (
-	textTag   = regexp.MustCompile(`^(?:!str|!ruby/string):?$|^tag:yaml\.org,2002:str$`)
-	symbolTag = regexp.MustCompile(`^!ruby/sym`)
+	textTag   = pattern(`^(?:!str|!ruby/string):?$|^tag:yaml\.org,2002:str$`)
+	symbolTag = pattern(`^!ruby/sym`)
 	// Objects of the reference's language, and the collections that are objects there.
-	scalarObject = regexp.MustCompile(`^(?:!str|!ruby/string):.|` +
+	scalarObject = pattern(`^(?:!str|!ruby/string):.|` +
 		`^!ruby/(?:object:(?:BigDecimal|DateTime|Complex|Rational)|encoding|class|module|regexp|range)$`)
-	listObject = regexp.MustCompile(`^!(?:seq|ruby/array):`)
-	mapObject  = regexp.MustCompile(`^!ruby/(?:struct|object|exception|array:|hash:|marshalable:|range$)|^!map:|` +
+	listObject = pattern(`^!(?:seq|ruby/array):`)
+	mapObject  = pattern(`^!ruby/(?:struct|object|exception|array:|hash:|marshalable:|range$)|^!map:|` +
 		`^(?:!|tag:yaml\.org,2002:)(?:set|omap)$|^(?:!str|!ruby/string)(?::|$)|^tag:yaml\.org,2002:str$`)
 )
 
@@ -43,7 +42,7 @@ func (r *reader) value(n *Node) *value {
 
 func (r *reader) list(n *Node) *value {
 	v := &value{kind: list, node: n, items: make([]*value, 0, len(n.Content))}
-	if listObject.MatchString(n.Tag) {
+	if listObject().MatchString(n.Tag) {
 		r.refuseTag(n)
 	}
 	for _, c := range n.Content {
@@ -65,7 +64,7 @@ func (r *reader) list(n *Node) *value {
 
 func (r *reader) mapping(n *Node) *value {
 	v := &value{kind: mapping, node: n, raw: make([]pair, 0, len(n.Content)/2)}
-	if n.Tag != "!ruby/object:Hash" && mapObject.MatchString(n.Tag) {
+	if n.Tag != "!ruby/object:Hash" && mapObject().MatchString(n.Tag) {
 		r.refuseTag(n)
 	}
 	for i := 0; i+1 < len(n.Content); i += 2 {
@@ -76,15 +75,15 @@ func (r *reader) mapping(n *Node) *value {
 
 func (r *reader) scalar(n *Node) *value {
 	switch {
-	case n.Tag == "" && n.Style != Plain, textTag.MatchString(n.Tag):
+	case n.Tag == "" && n.Style != Plain, textTag().MatchString(n.Tag):
 		return &value{kind: text, node: n, text: n.Value}
 	case n.Tag == "", n.Tag == "!": // ! makes a quoted scalar a plain one
 		return r.resolve(n)
 	case n.Tag == "!binary", n.Tag == yamlTag+"binary":
 		return &value{kind: text, node: n, text: unbase64(n.Value)}
-	case symbolTag.MatchString(n.Tag):
+	case symbolTag().MatchString(n.Tag):
 		return &value{kind: symbol, node: n, text: n.Value}
-	case scalarObject.MatchString(n.Tag):
+	case scalarObject().MatchString(n.Tag):
 		r.refuseTag(n)
 		return &value{kind: text, node: n, text: n.Value}
 	case n.Tag == "!float", n.Tag == yamlTag+"float":
