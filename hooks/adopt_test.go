@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -166,31 +165,28 @@ func TestStarterDiesEarly(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := newRunner(t)
-		hear, tell, err := os.Pipe()
+		shim, err := r.newShim(nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		shim, err := os.StartProcess(r.Shim[0], append(r.Shim, s.Dir), &os.ProcAttr{Files: []*os.File{nil, nil, lock, hear, lock}, Sys: &syscall.SysProcAttr{Setsid: true}})
+		if err := place(s.Dir, runFile, order{Version: recordVersion, Script: s}); err != nil {
+			t.Fatal(err)
+		}
+		adopted, err := r.Attach(s.Dir) // it is locked, and the shim has no order yet
 		if err != nil {
 			t.Fatal(err)
 		}
-		hear.Close()
+		if n > 0 {
+			if err := shim.order(whole[:n], lock); err != nil {
+				t.Fatal(err)
+			}
+		}
 		lock.Close()
-		if err := writeRecord(s.Dir, runFile, order{Version: recordVersion, Script: s}); err != nil {
-			t.Fatal(err)
-		}
-		adopted, err := r.Attach(s.Dir) // the shim has the lock, the order not yet
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := tell.Write(whole[:n]); err != nil {
-			t.Fatal(err)
-		}
-		tell.Close()
+		shim.tell.Close()
 		if _, err := adopted.Wait(t.Context()); !errors.Is(err, ErrNotStarted) {
 			t.Errorf("%d bytes: Wait() = %v, want ErrNotStarted", n, err)
 		}
-		if state, err := shim.Wait(); err != nil || state.ExitCode() != 1 {
+		if state, err := shim.process.Wait(); err != nil || state.ExitCode() != min(n, 1) {
 			t.Errorf("%d bytes: shim ended with %v, %v", n, state, err)
 		}
 		run, err := r.Resume(t.Context(), s)

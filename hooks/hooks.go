@@ -185,8 +185,7 @@ var ErrStarted = errors.New("run folder is in use already")
 
 // Runner starts and adopts runs. The zero Runner is of no use: Shim is needed.
 type Runner struct {
-	// Shim is the start of the command line of the shim; the run folder is added to it. The program has to hand over to
-	// ShimMain, such as {"/proc/self/exe", "hook-shim"}.
+	// Shim is the command line of the shim. The program has to hand over to ShimMain, such as {"/proc/self/exe", "hook-shim"}.
 	Shim []string
 	// Container is where runs live; nil means process group and child subreaper alone.
 	Container Container

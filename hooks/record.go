@@ -1,7 +1,6 @@
 package hooks
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -173,14 +172,6 @@ func readRecord(dir, name string) ([]byte, error) {
 	return data, err
 }
 
-// writeRecord puts a record into a run folder, durably.
-func writeRecord(dir, name string, record any) error {
-	if err := place(dir, name, record); err != nil {
-		return err
-	}
-	return syncDir(dir)
-}
-
 // place replaces a file of a run folder: a crash leaves the old one, or the new one whole, or a temporary name that the next
 // write takes over. Only the new name may not be durable yet.
 func place(dir, name string, record any) error {
@@ -227,51 +218,6 @@ func bootID() string {
 		return ""
 	}
 	return strings.TrimSpace(string(id))
-}
-
-// brief is what travels to the shim through a pipe, so that it never is on disk, and so that a starter that dies half-way
-// has started nothing: without the end mark the shim does not begin.
-type brief struct {
-	Place  Place    `json:"place"`
-	Redact []string `json:"redact,omitempty"`
-	Notes  []string `json:"notes,omitempty"`
-}
-
-// encodeBrief is one line of JSON, then the variables, each ended by NUL, then an empty one.
-func encodeBrief(b brief, env []string) ([]byte, error) {
-	head, err := json.Marshal(b)
-	if err != nil {
-		return nil, err
-	}
-	buf := bytes.NewBuffer(append(head, '\n'))
-	for _, v := range env {
-		buf.WriteString(v)
-		buf.WriteByte(0)
-	}
-	buf.WriteByte(0)
-	return buf.Bytes(), nil
-}
-
-var errNoBrief = errors.New("starter ended before it had said everything")
-
-func decodeBrief(data []byte) (b brief, env []string, err error) {
-	head, rest, ok := bytes.Cut(data, []byte{'\n'})
-	if !ok {
-		return b, nil, errNoBrief
-	}
-	if err := json.Unmarshal(head, &b); err != nil {
-		return b, nil, fmt.Errorf("read order from starter: %w", err)
-	}
-	for {
-		v, more, ok := bytes.Cut(rest, []byte{0})
-		switch {
-		case !ok:
-			return b, nil, errNoBrief
-		case len(v) == 0:
-			return b, env, nil
-		}
-		env, rest = append(env, string(v)), more
-	}
 }
 
 // tryLock reports whether the lock of an open lock file is free, by taking and leaving it.

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/signal"
@@ -17,12 +16,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-)
-
-// Descriptors that the starter gives to the shim beside the usual three.
-const (
-	briefFD = 3
-	lockFD  = 4
 )
 
 // Bounds of what the shim waits for beside timeout and grace; together less than the second it is allowed.
@@ -45,14 +38,32 @@ type shim struct {
 	result Result
 }
 
-// ShimMain is the shim: the program of a process that does nothing else, started by a Runner. args is the run folder. What it
-// returns is the exit code; the result of the run is in the folder.
+// ShimMain is the shim: the program of a process that does nothing else, started by a Runner. args has to be empty. What it
+// returns is the exit code; the result of the run is in the run folder.
 func ShimMain(args []string) int {
-	if len(args) != 1 || !filepath.IsAbs(args[0]) {
-		fmt.Fprintln(os.Stderr, "usage: hook-shim <absolute run folder>; it is started by the agent, not by hand")
+	const usage = "usage: hook-shim; it is started by the agent, not by hand"
+	if len(args) != 0 {
+		fmt.Fprintln(os.Stderr, usage)
 		return 64
 	}
-	s, err := board(args[0])
+	stop := seclude()
+	id, err := identify()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	h := receive(orderFD, stop)
+	switch {
+	case errors.Is(h.err, errDismissed):
+		return 0
+	case errors.Is(h.err, unix.ENOTSOCK), errors.Is(h.err, unix.EBADF):
+		fmt.Fprintln(os.Stderr, usage)
+		return 64
+	}
+	s, err := board(h, stop)
+	if err == nil {
+		err = s.begin(id)
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -61,45 +72,49 @@ func ShimMain(args []string) int {
 	return 0
 }
 
-// board takes over the run: from its return on the script may be started, by this process alone.
-func board(dir string) (*shim, error) {
-	stop := seclude()
-	s := &shim{dir: dir, stop: stop, lock: os.NewFile(lockFD, filepath.Join(dir, lockFile))}
-	pipe := os.NewFile(briefFD, "order")
-	var env []string
-	data, err := io.ReadAll(pipe)
-	if err == nil {
-		s.brief, env, err = decodeBrief(data)
+// board makes a run of what the starter said: the order itself is in the run folder.
+func board(h handed, stop <-chan struct{}) (*shim, error) {
+	if h.err != nil {
+		return nil, h.err
 	}
-	pipe.Close()
+	b, env, err := decodeBrief(h.message)
 	if err != nil {
 		return nil, fmt.Errorf("read order: %w", err)
 	}
-	record, err := readRecord(dir, runFile)
+	if !filepath.IsAbs(b.Dir) {
+		return nil, fmt.Errorf("read order: the run folder %q is not absolute", b.Dir)
+	}
+	record, err := readRecord(b.Dir, runFile)
 	if err != nil {
 		return nil, err
 	}
-	if s.script, err = decodeOrder(record); err != nil {
+	order, err := decodeOrder(record)
+	if err != nil {
 		return nil, err
 	}
-	s.script.Dir, s.script.Env, s.script.Redact = dir, env, s.brief.Redact
-	if s.script, err = s.script.withDefaults(); err != nil {
+	order.Dir, order.Env, order.Redact = b.Dir, env, b.Redact
+	if order, err = order.withDefaults(); err != nil {
 		return nil, err
 	}
-	s.red = newRedactor(s.brief.Redact)
-	s.out = newOutput(s.script, s.red)
-	s.cage = newCage(s.brief.Place)
-	s.result = Result{Script: s.script.Name, RunAs: s.script.RunAs, Exit: -1, Notes: s.brief.Notes}
-	return s, s.begin()
+	// Nothing of what is meant for the script steers the shim, but for the time zone of its log entries.
+	if tz := variable(env, "TZ"); tz != "" {
+		if err := os.Setenv("TZ", tz); err != nil {
+			return nil, err
+		}
+	}
+	s := &shim{dir: b.Dir, script: order, brief: b, lock: h.lock, stop: stop, red: newRedactor(b.Redact), cage: newCage(b.Place)}
+	s.out = newOutput(order, s.red)
+	s.result = Result{Script: order.Name, RunAs: order.RunAs, Exit: -1, Notes: b.Notes}
+	return s, nil
 }
 
 // seclude makes this process one that nothing but its script concerns: no inherited descriptors, no core dumps, parent of all
 // orphans below it, deaf to all signals but KILL and TERM, which is the wish to end the script.
 func seclude() <-chan struct{} {
-	if unix.CloseRange(briefFD, ^uint(0), unix.CLOSE_RANGE_CLOEXEC) != nil {
+	if unix.CloseRange(orderFD, ^uint(0), unix.CLOSE_RANGE_CLOEXEC) != nil {
 		entries, _ := os.ReadDir("/proc/self/fd")
 		for _, e := range entries {
-			if fd, err := strconv.Atoi(e.Name()); err == nil && fd >= briefFD {
+			if fd, err := strconv.Atoi(e.Name()); err == nil && fd >= orderFD {
 				unix.CloseOnExec(fd)
 			}
 		}
@@ -123,13 +138,15 @@ func seclude() <-chan struct{} {
 	return stop
 }
 
-// begin makes started: whoever makes it runs the script, and nobody after.
-func (s *shim) begin() error {
+// identify is what this process is known by: in a shim that waits it is looked up before there is an order.
+func identify() (began, error) {
 	self, err := readProc(os.Getpid())
-	if err != nil {
-		return err
-	}
-	b := began{Version: recordVersion, BootID: bootID(), PID: self.pid, StartTime: self.start, At: time.Now(), Place: s.brief.Place}
+	return began{Version: recordVersion, BootID: bootID(), PID: self.pid, StartTime: self.start}, err
+}
+
+// begin makes started: whoever makes it runs the script, and nobody after.
+func (s *shim) begin(b began) error {
+	b.At, b.Place = time.Now(), s.brief.Place
 	data, err := json.Marshal(b)
 	if err != nil {
 		return err

@@ -14,9 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// briefTime bounds how long the shim may take to listen; it does so within milliseconds of its start.
-const briefTime = 30 * time.Second
-
 // Start writes the order into the run folder and starts the shim, which does the rest. It returns as soon as the shim has
 // what it needs; only a folder that cannot be written or a shim that cannot be started is an error here, and then nothing has
 // run. Everything about the script itself, such as its being missing, is told by the Result. ErrStarted: the folder has
@@ -102,58 +99,39 @@ func (s Script) unused() error {
 
 // launch starts the shim and tells it all it needs. If it returns an error the shim ends without having begun.
 func (r *Runner) launch(ctx context.Context, s Script, lock *os.File) error {
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	w, err := r.newShim(lock)
 	if err != nil {
 		return err
 	}
-	defer null.Close()
-	hear, tell, err := os.Pipe()
-	if err != nil {
+	b := brief{Dir: s.Dir, Redact: s.Redact}
+	defer func() {
+		w.tell.Close() // which is the end of the order
+		go r.bury(w, s.Name, b.Place)
+	}()
+	// The order is written while the shim comes up: it reads it once it has been told all the rest. The folder is synced
+	// by the shim, before the script begins.
+	if err := place(s.Dir, runFile, order{Version: recordVersion, Script: s}); err != nil {
 		return err
 	}
-	defer tell.Close()
-	// The shim's own environment is empty but for the time zone of its log entries: what is meant for the script might steer
-	// the shim.
-	var env []string
-	if tz := variable(s.Env, "TZ"); tz != "" {
-		env = []string{"TZ=" + tz}
-	}
-	shim, err := os.StartProcess(r.Shim[0], append(append([]string{}, r.Shim...), s.Dir), &os.ProcAttr{
-		Dir: "/", Env: env, Files: []*os.File{null, null, lock, hear, lock}, Sys: &syscall.SysProcAttr{Setsid: true},
-	})
-	hear.Close()
-	if err != nil {
-		return fmt.Errorf("start its shim: %w", err)
-	}
-	// The order is written while the shim comes up: it reads it once it has been told all the rest.
-	if err := writeRecord(s.Dir, runFile, order{Version: recordVersion, Script: s}); err != nil {
-		go r.bury(shim, s.Name, Place{})
-		return err
-	}
-	b := brief{Redact: s.Redact}
 	if r.Container != nil {
-		if b.Place, err = r.Container.Enter(ctx, filepath.Base(s.Dir), shim.Pid); err != nil {
+		if b.Place, err = r.Container.Enter(ctx, filepath.Base(s.Dir), w.process.Pid); err != nil {
 			r.log().Warn("script runs without a container", zap.String("script", s.Name), zap.Error(err))
 			b.Place, b.Notes = Place{}, []string{"the script ran without a container: " + err.Error()}
 		}
 	}
-	go r.bury(shim, s.Name, b.Place)
 	message, err := encodeBrief(b, s.Env)
 	if err != nil {
 		return err
 	}
-	if err := tell.SetWriteDeadline(time.Now().Add(briefTime)); err != nil {
-		return err
-	}
-	if _, err := tell.Write(message); err != nil {
+	if err := w.order(message, lock); err != nil {
 		return fmt.Errorf("brief its shim: %w (%s)", err, lastWords(s.Dir))
 	}
 	return nil
 }
 
 // bury waits for the shim, which may outlast the run by as long as a left-over process writes.
-func (r *Runner) bury(shim *os.Process, script string, p Place) {
-	state, err := shim.Wait()
+func (r *Runner) bury(w *waiting, script string, p Place) {
+	state, err := w.process.Wait()
 	if err != nil || !state.Success() {
 		r.log().Warn("shim ended badly", zap.String("script", script), zap.Stringer("state", state), zap.Error(err))
 	}
