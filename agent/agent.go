@@ -233,6 +233,7 @@ func (a *Agent) take(ctx context.Context, cmd *control.HostCommand, asked time.T
 	}
 	ev := lifecycle.Event(cmd.Name)
 	return a.spawn(cmd.ID, ev, "", then, func() {
+		a.opts.Engine.Prepare()
 		t, err := a.opts.Engine.Ticket(cmd.ID)
 		switch {
 		case err != nil:

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -38,7 +39,8 @@ func checkPaused(t *testing.T, s Script, res Result) {
 	}
 }
 
-// The agent is killed during a script: the script runs on, once, and its result arrives with the next agent.
+// The agent is killed during a script: the script runs on, once, and its result arrives with the next agent. The shim that waited for
+// the next script ends.
 func TestAgentKilled(t *testing.T) {
 	t.Parallel()
 	s, begun, proceed := paused(t)
@@ -58,10 +60,15 @@ func TestAgentKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	begun()
+	var waits []int
+	for len(waits) == 0 {
+		waits = slices.DeleteFunc(children(agent.Process.Pid), func(pid int) bool { return pid == starter(t, s) })
+	}
 	if err := agent.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	_ = agent.Wait()
+	vanish(t, waits...)
 	r := newRunner(t)
 	if _, err := r.Start(t.Context(), s); !errors.Is(err, ErrStarted) {
 		t.Errorf("Start() = %v, want ErrStarted", err)

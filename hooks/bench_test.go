@@ -2,23 +2,44 @@ package hooks
 
 import (
 	"bytes"
+	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"testing"
+	"time"
 )
 
-// The whole way of an empty script: order, shim, script, result.
+// The whole way of an empty script, from Start to its result: with a shim that waits for it, as in a deployment, and with one that has
+// to be started first. With SLIPWAY_BINARY the shim is that program, which is larger than this one.
 func BenchmarkEmptyHook(b *testing.B) {
-	s := write(b, "#!/bin/sh\n")
-	r := newRunner(b)
-	base := s.Dir
-	n := 0
-	for b.Loop() {
-		n++
-		s.Dir = base + strconv.Itoa(n)
-		if res := perform(b, r, s); res.Err != nil {
-			b.Fatal(res.Err)
-		}
+	for _, waits := range []bool{true, false} {
+		b.Run(map[bool]string{true: "waiting", false: "fresh"}[waits], func(b *testing.B) {
+			s := write(b, "#!/bin/sh\n")
+			r := newRunner(b)
+			if program := os.Getenv("SLIPWAY_BINARY"); program != "" {
+				r.Shim[0] = program
+			}
+			base := s.Dir
+			var times []time.Duration
+			for b.Loop() {
+				s.Dir = base + strconv.Itoa(len(times))
+				if waits {
+					r.Prepare()
+					standing(b, r)
+				}
+				time.Sleep(10 * time.Millisecond) // what came before is over, and the shim has come up
+				began := time.Now()
+				if res := perform(b, r, s); res.Err != nil {
+					b.Fatal(res.Err)
+				}
+				times = append(times, time.Since(began))
+			}
+			slices.Sort(times)
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(float64(times[len(times)/2])/1e6, "median-ms")
+			b.ReportMetric(float64(times[0])/1e6, "least-ms")
+		})
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -190,6 +191,11 @@ type Runner struct {
 	// Container is where runs live; nil means process group and child subreaper alone.
 	Container Container
 	Log       *zap.Logger
+
+	mu      sync.Mutex    // guards all below
+	ready   chan *waiting // gives the shim that waits for an order, or that is being started for that; nil: none
+	leave   *time.Timer   // sends it away
+	replace bool          // Prepare has been called: a shim that ended is replaced
 }
 
 func (r *Runner) log() *zap.Logger {

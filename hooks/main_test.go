@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -29,7 +30,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// agentMain starts the script of the order in a file and waits for it, as a daemon does.
+// agentMain starts the script of the order in a file and waits for it, as a daemon does: a shim waited, and another one does.
 func agentMain(file string) int {
 	var s Script
 	data, err := os.ReadFile(file)
@@ -38,8 +39,10 @@ func agentMain(file string) int {
 	}
 	if err == nil {
 		s.Dir, s.Env = filepath.Dir(file)+"/run", os.Environ()
+		r := &Runner{Shim: []string{"/proc/self/exe", "hook-shim"}}
+		r.Prepare()
 		var run *Run
-		if run, err = (&Runner{Shim: []string{"/proc/self/exe", "hook-shim"}}).Start(context.Background(), s); err == nil {
+		if run, err = r.Start(context.Background(), s); err == nil {
 			_, err = run.Wait(context.Background())
 		}
 	}
@@ -158,6 +161,48 @@ func gone(tb testing.TB, mark string) {
 			tb.Fatalf("processes left: %v", left)
 		}
 	}
+}
+
+// vanish waits until processes are gone.
+func vanish(tb testing.TB, pids ...int) {
+	tb.Helper()
+	for end := time.Now().Add(5 * time.Second); ; {
+		pids = slices.DeleteFunc(pids, func(pid int) bool {
+			p, err := readProc(pid)
+			return err != nil || p.dead()
+		})
+		if len(pids) == 0 {
+			return
+		}
+		if time.Now().After(end) {
+			tb.Fatalf("processes left: %v", pids)
+		}
+	}
+}
+
+// children are the live child processes of one.
+func children(pid int) []int {
+	var found []int
+	for _, p := range processes() {
+		if p.ppid == pid && !p.dead() {
+			found = append(found, p.pid)
+		}
+	}
+	return found
+}
+
+// starter is the process of the shim that has a run.
+func starter(tb testing.TB, s Script) int {
+	tb.Helper()
+	data, err := readRecord(s.Dir, startedFile)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	b, err := decodeBegan(data)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return b.PID
 }
 
 // kindOf names the condition of a result.

@@ -97,23 +97,28 @@ func (s Script) unused() error {
 	return nil
 }
 
-// launch starts the shim and tells it all it needs. If it returns an error the shim ends without having begun.
+// launch starts the shim, unless one is waiting, and tells it all it needs. If it returns an error the shim ends without having begun.
 func (r *Runner) launch(ctx context.Context, s Script, lock *os.File) error {
-	w, err := r.newShim(lock)
-	if err != nil {
-		return err
+	w := r.takeReady()
+	if w == nil {
+		var err error
+		if w, err = r.newShim(lock); err != nil {
+			return err
+		}
 	}
 	b := brief{Dir: s.Dir, Redact: s.Redact}
 	defer func() {
 		w.tell.Close() // which is the end of the order
 		go r.bury(w, s.Name, b.Place)
+		time.AfterFunc(renewPause, r.renew)
 	}()
-	// The order is written while the shim comes up: it reads it once it has been told all the rest. The folder is synced
+	// The order is written while a shim that is new comes up: it reads it once it has been told all the rest. The folder is synced
 	// by the shim, before the script begins.
 	if err := place(s.Dir, runFile, order{Version: recordVersion, Script: s}); err != nil {
 		return err
 	}
 	if r.Container != nil {
+		var err error
 		if b.Place, err = r.Container.Enter(ctx, filepath.Base(s.Dir), w.process.Pid); err != nil {
 			r.log().Warn("script runs without a container", zap.String("script", s.Name), zap.Error(err))
 			b.Place, b.Notes = Place{}, []string{"the script ran without a container: " + err.Error()}

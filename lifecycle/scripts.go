@@ -22,6 +22,14 @@ import (
 // longer after escaping is cut there.
 const reportLimit = 6 << 10
 
+// Prepare says that a command has come: what its first script is started with is made ready while it is fetched, checked and
+// acknowledged. It returns at once.
+func (e *Engine) Prepare() {
+	if e.opts.Runner != nil {
+		e.opts.Runner.Prepare()
+	}
+}
+
 // scripts carries out an event that runs scripts: those of the chosen revision, in order, until one fails (H-8, H-9). Each runs in a
 // folder of its own under .slipway/runs, named after the command, so that a second call takes up what the first had begun.
 func (e *Engine) scripts(ctx context.Context, t *Ticket) Result {

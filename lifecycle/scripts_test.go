@@ -92,3 +92,29 @@ func TestSyncTree(t *testing.T) {
 		t.Error("a tree that is not there was put on the disk")
 	}
 }
+
+// Prepare starts a shim ahead of the script that it is for.
+func TestPrepare(t *testing.T) {
+	dir := t.TempDir()
+	started := filepath.Join(dir, "started")
+	e, err := Open(t.Context(), Options{Root: dir, Runner: &hooks.Runner{Shim: []string{"/bin/mkdir", started}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	e.Prepare()
+	for end := time.Now().Add(10 * time.Second); ; {
+		if _, err := os.Stat(started); err == nil {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("no shim was started")
+		}
+	}
+	without, err := Open(t.Context(), Options{Root: t.TempDir()}) // nothing runs scripts here
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer without.Close()
+	without.Prepare()
+}
