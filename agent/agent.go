@@ -159,7 +159,6 @@ func (a *Agent) spawn(command string, ev lifecycle.Event, deployment string, the
 	if busy {
 		return false
 	}
-	a.changed()
 	a.wg.Go(func() {
 		defer func() {
 			a.mu.Lock()
@@ -169,6 +168,7 @@ func (a *Agent) spawn(command string, ev lifecycle.Event, deployment string, the
 		}()
 		f()
 	})
+	a.changed()
 	return true
 }
 
