@@ -133,19 +133,8 @@ func (w *waiting) order(message []byte, lock *os.File) error {
 	return err
 }
 
-// alive reports whether the shim listens still.
-func (w *waiting) alive() bool {
-	socket, err := w.tell.SyscallConn()
-	if err != nil {
-		return false
-	}
-	listens := false
-	err = socket.Control(func(fd uintptr) {
-		_, _, err := unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		listens = errors.Is(err, unix.EAGAIN)
-	})
-	return err == nil && listens
-}
+// errDeaf is a shim that did not hear its order out, and so has not begun.
+var errDeaf = errors.New("brief its shim")
 
 // errDismissed is what a shim gets that is not needed.
 var errDismissed = errors.New("no order came")

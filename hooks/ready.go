@@ -63,13 +63,7 @@ func (r *Runner) takeReady() *waiting {
 	if ready == nil {
 		return nil
 	}
-	w := <-ready
-	if w != nil && !w.alive() {
-		w.tell.Close()
-		go r.bury(w, "", Place{})
-		return nil
-	}
-	return w
+	return <-ready
 }
 
 // dismiss sends a shim away that nobody wanted.

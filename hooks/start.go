@@ -97,15 +97,24 @@ func (s Script) unused() error {
 	return nil
 }
 
-// launch starts the shim, unless one is waiting, and tells it all it needs. If it returns an error the shim ends without having begun.
+// launch gives the order to the shim that waits, or to one that is started for it. If it returns an error nothing has begun.
 func (r *Runner) launch(ctx context.Context, s Script, lock *os.File) error {
-	w := r.takeReady()
-	if w == nil {
-		var err error
-		if w, err = r.newShim(lock); err != nil {
+	if w := r.takeReady(); w != nil {
+		err := r.entrust(ctx, w, s, lock)
+		if !errors.Is(err, errDeaf) {
 			return err
 		}
+		r.log().Debug("the shim that waited has ended", zap.String("script", s.Name), zap.Error(err))
 	}
+	w, err := r.newShim(lock)
+	if err != nil {
+		return err
+	}
+	return r.entrust(ctx, w, s, lock)
+}
+
+// entrust tells a shim all it needs. On an error the shim ends without having begun.
+func (r *Runner) entrust(ctx context.Context, w *waiting, s Script, lock *os.File) error {
 	b := brief{Dir: s.Dir, Redact: s.Redact}
 	defer func() {
 		w.tell.Close() // which is the end of the order
@@ -129,7 +138,7 @@ func (r *Runner) launch(ctx context.Context, s Script, lock *os.File) error {
 		return err
 	}
 	if err := w.order(message, lock); err != nil {
-		return fmt.Errorf("brief its shim: %w (%s)", err, lastWords(s.Dir))
+		return fmt.Errorf("%w: %w (%s)", errDeaf, err, lastWords(s.Dir))
 	}
 	return nil
 }
