@@ -125,7 +125,7 @@ var aims = []string{phaseStaging, phaseCommitted, phaseTidying, phaseStaging, ph
 // TestKillAtRandomInstants kills the agent with SIGKILL in the middle of installations, and looks at the tree and at the lab's record of
 // the deployment: the tree after recovery alone, and again after the agent has gone on.
 func TestKillAtRandomInstants(t *testing.T) {
-	t.Parallel()
+	aside(t)
 	r := newRounds(t, memoryDir(t))
 	r.table = map[string]*counts{}
 	spoilt := r.canSpoil()

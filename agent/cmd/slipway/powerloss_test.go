@@ -105,7 +105,7 @@ type cut struct {
 
 // TestPowerLoss lets the power go at random instants of a deployment: what the disk holds then is mounted, and the agent started on it.
 func TestPowerLoss(t *testing.T) {
-	t.Parallel()
+	aside(t)
 	for _, kind := range []string{"ext4", "xfs"} {
 		t.Run(kind, func(t *testing.T) {
 			d := newDisk(t, kind)

@@ -47,3 +47,10 @@ func times(t *testing.T, variable string, otherwise int) int {
 	}
 	return n
 }
+
+// aside lets the long form of a test run beside others. The short form does not: some of those hold times.
+func aside(t *testing.T) {
+	if os.Getenv(resultsEnv) != "" {
+		t.Parallel()
+	}
+}
