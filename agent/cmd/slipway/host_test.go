@@ -154,7 +154,7 @@ func (h *host) program(args ...string) *exec.Cmd {
 	}
 	cmd := exec.Command(binary, args...)
 	cmd.Args[0] = "slipway"
-	cmd.Env = append([]string{asSlipway + "=1", "PATH=" + os.Getenv("PATH"), "OUT=" + h.dir, "SLIPWAY_LISTEN=127.0.0.1:0", "SLIPWAY_HOOKS_GRACE=200ms"}, h.extra...)
+	cmd.Env = append([]string{asSlipway + "=1", "PATH=" + os.Getenv("PATH"), "OUT=" + h.dir, "SLIPWAY_LISTEN=127.0.0.1:0", "GORACE=atexit_sleep_ms=0", "SLIPWAY_HOOKS_GRACE=200ms"}, h.extra...)
 	return cmd
 }
 
