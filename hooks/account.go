@@ -160,3 +160,36 @@ func variable(env []string, name string) string {
 	}
 	return ""
 }
+
+// groupID finds a group by its name, in the host's own file and then by getent.
+func groupID(name, searchPath string) (uint32, bool) {
+	if name == "" || strings.HasPrefix(name, "-") || strings.ContainsAny(name, ":/\n\x00") {
+		return 0, false
+	}
+	data, err := os.ReadFile("/etc/group")
+	if gid, ok := parseGroup(data, name); err == nil && ok {
+		return gid, true
+	}
+	getent := findProgram("getent", searchPath)
+	if getent == "" {
+		return 0, false
+	}
+	if data, err = ask(getent, "group", name); err != nil {
+		return 0, false
+	}
+	return parseGroup(data, name)
+}
+
+// parseGroup finds the id of a group.
+func parseGroup(data []byte, name string) (uint32, bool) {
+	for line := range bytes.Lines(data) {
+		f := strings.Split(strings.TrimRight(string(line), "\n"), ":")
+		if len(f) < 3 || f[0] != name {
+			continue
+		}
+		if gid, err := strconv.ParseUint(f[2], 10, 32); err == nil {
+			return uint32(gid), true
+		}
+	}
+	return 0, false
+}

@@ -17,10 +17,13 @@ import (
 
 // command is a script made ready to be started.
 type command struct {
-	argv []string
-	env  []string
-	cred *syscall.Credential // nil: as we are
-	user *account            // who the script runs as if that was asked for and the shim switches itself
+	argv    []string
+	env     []string
+	cred    *syscall.Credential // nil: as we are
+	user    *account            // who the script runs as if that was asked for and the shim switches itself
+	through *account            // the same where su switches
+	limits  []limit             // that the host has for another user
+	notes   []string            // worth telling, no reason not to run
 }
 
 // hookVariables are what sudo is told to keep when the caller does not say (H-20, H-21, X-45).
@@ -76,6 +79,7 @@ func (s Script) prepare() (*command, *Failure) {
 				return nil, f
 			}
 			c.argv = []string{su, s.RunAs, "-c", quote(s.Path)}
+			c.through = &user
 		} else {
 			c.user = &user
 			c.env = environ(c.env, [2]string{"HOME", user.home}, [2]string{"SHELL", user.shell}, [2]string{"USER", user.name}, [2]string{"LOGNAME", user.name})
@@ -87,6 +91,7 @@ func (s Script) prepare() (*command, *Failure) {
 			return nil, s.failure(ErrFailed, "cannot be run: this agent runs as uid %d, and only root can run a script as another user", os.Geteuid())
 		} else if other && c.user != nil {
 			c.cred = &syscall.Credential{Uid: user.uid, Gid: user.gid, Groups: user.groups}
+			c.limits, c.notes = userLimits(&user, search)
 		}
 	}
 	if s.Sudo {

@@ -8,10 +8,8 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime"
 	"runtime/debug"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -190,6 +188,7 @@ func (s *shim) perform() (reading bool) {
 		s.result.Err = f
 		return false
 	}
+	s.result.Notes = append(s.result.Notes, c.notes...)
 	s.result.Started = time.Now()
 	deadline := make(chan struct{})
 	defer time.AfterFunc(s.script.Timeout, func() { close(deadline) }).Stop()
@@ -244,18 +243,20 @@ func (s *shim) launch(c *command) (pid int, err error) {
 	pid, note, err := s.cage.start(func(sys *syscall.SysProcAttr) (int, error) {
 		sys.Credential = c.cred
 		attr.Sys = sys
-		return s.fork(c, &attr)
+		pid, notes, err := s.fork(c, &attr)
+		s.result.Notes = append(s.result.Notes, notes...)
+		return pid, err
 	})
 	s.note(note)
 	return pid, err
 }
 
 // fork starts the script; without #! by /bin/sh (H-18), and again for a while if it is still open for writing.
-func (s *shim) fork(c *command, attr *syscall.ProcAttr) (int, error) {
+func (s *shim) fork(c *command, attr *syscall.ProcAttr) (pid int, notes []string, err error) {
 	argv := c.argv
 	wait, tried := 5*time.Millisecond, time.Now()
 	for {
-		pid, err := forkClean(argv, attr)
+		pid, notes, err = forkLimited(argv, attr, c.limits)
 		switch {
 		case errors.Is(err, unix.ENOEXEC) && c.direct() && len(argv) == 1 && !foreign(s.script.Path):
 			argv = []string{"/bin/sh", s.script.Path}
@@ -263,27 +264,9 @@ func (s *shim) fork(c *command, attr *syscall.ProcAttr) (int, error) {
 			time.Sleep(wait)
 			wait *= 2
 		default:
-			return pid, err
+			return pid, notes, err
 		}
 	}
-}
-
-// forkClean starts a process with no signal blocked and with the neutral standing towards the out-of-memory killer, whatever
-// the agent has.
-func forkClean(argv []string, attr *syscall.ProcAttr) (int, error) {
-	const oom = "/proc/self/oom_score_adj"
-	if adj, err := os.ReadFile(oom); err == nil && strings.TrimSpace(string(adj)) != "0" {
-		if os.WriteFile(oom, []byte("0"), 0) == nil {
-			defer func() { _ = os.WriteFile(oom, adj, 0) }()
-		}
-	}
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	var none, before unix.Sigset_t
-	if unix.PthreadSigmask(unix.SIG_SETMASK, &none, &before) == nil {
-		defer func() { _ = unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil) }()
-	}
-	return syscall.ForkExec(argv[0], argv, attr)
 }
 
 // deliver writes the result and lets go of the run. A folder that the script removed is made again, a full disk waited for:
