@@ -14,6 +14,7 @@ import (
 
 const (
 	maxLine    = 64 << 10 // a longer line is split (V-80)
+	maxOver    = 8 << 10  // and so much of it is read ahead, so that no secret is split
 	maxScratch = 256 << 10
 	// maxAfter is how much a process that outlived its script may still write into the log.
 	maxAfter = 1 << 20
@@ -26,7 +27,8 @@ var marks = map[string][]byte{"stdout": []byte("[stdout]"), "stderr": []byte("[s
 // pipe open, whatever becomes of the logs, so that a writer never waits for more than the disk and never meets a closed pipe.
 type output struct {
 	red  *redactor
-	done chan struct{} // closed at the end of both streams
+	raw  map[string]*strand // by stream
+	done chan struct{}      // closed at the end of both streams
 
 	streams sync.WaitGroup
 	pipes   map[string]uint64 // stream → inode of its pipe
@@ -41,7 +43,7 @@ type output struct {
 }
 
 func newOutput(s Script, red *redactor) *output {
-	o := &output{red: red, done: make(chan struct{}), pipes: map[string]uint64{}, id: s.DeploymentID, mem: newMemory(), after: -1}
+	o := &output{red: red, raw: map[string]*strand{"stdout": {red: red}, "stderr": {red: red}}, done: make(chan struct{}), pipes: map[string]uint64{}, id: s.DeploymentID, mem: newMemory(), after: -1}
 	if s.ScriptsLog != "" {
 		o.scripts = &logFile{path: s.ScriptsLog, size: logSize, first: 1}
 	}
@@ -93,14 +95,14 @@ func (o *output) wait() {
 
 // read takes whole lines out of what comes, and what is left at the end.
 func (o *output) read(stream string, r io.Reader) {
-	buf := make([]byte, maxLine)
+	buf := make([]byte, maxLine+maxOver)
 	n := 0
 	for {
 		got, err := r.Read(buf[n:])
 		n += got
 		end := bytes.LastIndexByte(buf[:n], '\n') + 1
 		if end == 0 && n == len(buf) {
-			end = splitAt(buf)
+			end = o.raw[stream].cut(buf, maxLine)
 		}
 		if end > 0 {
 			o.lines(stream, buf[:end])
@@ -130,7 +132,7 @@ func splitAt(buf []byte) int {
 
 // lines logs a block of whole lines, the last of which may lack its end.
 func (o *output) lines(stream string, block []byte) {
-	clean := o.red.clean(block)
+	clean := o.raw[stream].clean(block)
 	mark := marks[stream]
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -159,6 +159,7 @@ func (s *shim) begin(b began) error {
 func (s *shim) run() {
 	reading := s.perform()
 	s.out.fill(&s.result)
+	s.conceal()
 	s.deliver()
 	if !reading {
 		return
@@ -166,6 +167,17 @@ func (s *shim) run() {
 	// Somebody still has a pipe open: to leave now would end that process by SIGPIPE at its next word.
 	debug.FreeOSMemory()
 	<-s.out.done
+}
+
+// conceal takes secrets out of what a result says in words: a path, the first line of a script, what another program had to say. The
+// output has been through this before.
+func (s *shim) conceal() {
+	if f, ok := errors.AsType[*Failure](s.result.Err); ok {
+		f.Detail = string(s.red.clean([]byte(f.Detail)))
+	}
+	for i, n := range s.result.Notes {
+		s.result.Notes[i] = string(s.red.clean([]byte(n)))
+	}
 }
 
 // perform fills the result and reports whether output is still to be read.
@@ -195,7 +207,7 @@ func (s *shim) perform() (reading bool) {
 	pid, err := s.launch(c)
 	if err != nil {
 		s.result.Started = time.Time{}
-		s.result.Err = s.script.failure(ErrFailed, "cannot be run: %s", s.red.clean([]byte(s.script.explain(c, err))))
+		s.result.Err = s.script.failure(ErrFailed, "cannot be run: %s", s.script.explain(c, err))
 		return false
 	}
 	ended, childless := make(chan ending, 1), make(chan struct{})
