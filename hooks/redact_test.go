@@ -158,7 +158,9 @@ func TestSecretsInMessages(t *testing.T) {
 		"path":        func(s *Script) { s.Path += "-" + akia },
 		"directory":   func(s *Script) { s.WorkDir = "/" + akia },
 		"user":        func(s *Script) { s.RunAs, s.RunAsSet = "correct-horse", true },
-		"left over":   func(s *Script) { put(t, s.Path, "#!/bin/sh\nsh -c 'sleep 3; :' token=correct-horse "+akia+" &\n", 0o755) },
+		"left over": func(s *Script) {
+			put(t, s.Path, "#!/bin/sh\nsh -c 'sleep 3; :' token=correct-horse "+akia+" &\n", 0o755)
+		},
 	} {
 		s := write(t, "#!/bin/sh\n")
 		s.Redact, s.OpenOutput, s.OpenOutputWait, s.Timeout = []string{"correct-horse"}, OpenOutputWarn, 1, 0

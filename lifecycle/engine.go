@@ -38,6 +38,9 @@ type Options struct {
 	Settings    Settings
 	// Terminating reports whether the host is being taken out of service, so that no new revision is looked at; nil: never.
 	Terminating func(context.Context) bool
+	// HostEnviron are variables for scripts that may change with the host, and Secrets values that may appear in no log and no report. Both
+	// answer at once, from any goroutine; nil: none.
+	HostEnviron, Secrets func() []string
 	// Guest makes an engine for a command beside the daemon, which may have the deployment root: it takes part in the locks of
 	// groups and installations, and recovers what a crash left only where no daemon is there to do so.
 	Guest   bool
@@ -57,6 +60,8 @@ type Settings struct {
 	OpenOutput     string        // what a left-over process that holds a script's output means: "warn" (also "") or "fail"
 	OpenOutputWait time.Duration // how long such output is waited for; the runner's default when zero
 	RunAsMode      string        // "setuid" (also "") or "su"
+	WorkInArchive  bool          // scripts start in the archive that they are of, not in /
+	EnvFile        string        // path of a file with variables for scripts, which may have {group} and {application}; with - before it: if it is there
 	StopTimeout    time.Duration // how long a download or installation may go on after the stop of the program; 120 s when zero
 	OldRevision    string        // hooks of a revision that is gone: "skip-if-missing" (also ""), "run" (fail as H-6), "skip"
 	NoPreflight    bool          // the new revision is looked at when it is downloaded, not before the old one is stopped
@@ -311,7 +316,7 @@ func (e *Engine) Run(ctx context.Context, t *Ticket) Result {
 		return failure(ctx, err)
 	}
 	defer unlock()
-	r := e.guarded(ctx, t)
+	r := e.conceal(d, e.guarded(ctx, t))
 	if !r.Suspended() {
 		took := time.Since(began)
 		e.opts.Observe(Observation{Event: t.Event, Deployment: d.ID, Code: r.Code, Took: took})

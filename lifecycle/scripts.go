@@ -15,7 +15,6 @@ import (
 
 	"slipway/hooks"
 	"slipway/lifecycle/appspec"
-	"slipway/lifecycle/bundle"
 )
 
 // reportLimit is how much of a script's output goes into a result. The envelope of the service holds 8,192 bytes of JSON; what is
@@ -27,6 +26,9 @@ const reportLimit = 6 << 10
 func (e *Engine) Prepare() {
 	if e.opts.Runner != nil {
 		e.opts.Runner.Prepare()
+	}
+	if e.opts.HostEnviron != nil {
+		e.opts.HostEnviron() // whoever asks makes it be looked at again
 	}
 }
 
@@ -106,8 +108,11 @@ func (e *Engine) script(ctx context.Context, t *Ticket, rev revision, i int, s a
 	order := hooks.Script{
 		Dir: e.root.own("runs", t.Key(), strconv.Itoa(i)), Path: path, Name: s.Location,
 		RunAs: s.RunAs, RunAsSet: s.RunAsSet, RunAsMode: set.RunAsMode, Sudo: s.Sudo,
-		Timeout: s.Timeout, Grace: set.Grace, Env: e.environment(set.Environ, d, t.Event, s),
+		Timeout: s.Timeout, Grace: set.Grace, WorkDir: workDir(set, rev),
 		ScriptsLog: e.root.scriptsLog(d), DeploymentID: d.ID, OpenOutput: set.OpenOutput, OpenOutputWait: set.OpenOutputWait,
+	}
+	if r := e.surround(ctx, t, s, &order); r != nil {
+		return r, hooks.Result{}
 	}
 	if !e.opts.NoDeployLog {
 		order.DeploymentsLog = e.root.deploymentsLog()
@@ -190,55 +195,4 @@ func summary(s appspec.Script, out hooks.Result) string {
 		text += fmt.Sprintf(" (%d processes go on)", n)
 	}
 	return text
-}
-
-// environment is what a script sees: the agent's environment without credentials, then the variables of the deployment (H-20,
-// H-21) and our own.
-func (e *Engine) environment(inherited []string, d *Deployment, ev Event, s appspec.Script) []string {
-	set := map[string]string{
-		"LIFECYCLE_EVENT": string(ev), "DEPLOYMENT_ID": d.ID, "APPLICATION_NAME": d.Application,
-		"DEPLOYMENT_GROUP_NAME": d.GroupName, "DEPLOYMENT_GROUP_ID": d.GroupID,
-		"SLIPWAY_DEADLINE": time.Now().Add(s.Timeout).UTC().Format(time.RFC3339),
-	}
-	// A value that the revision does not have removes the variable (H-21).
-	unset := map[string]bool{}
-	bundleVar := func(name, value string) {
-		if value == "" {
-			unset[name] = true
-			return
-		}
-		set[name] = value
-	}
-	switch d.Revision.Type {
-	case bundle.S3:
-		bundleVar("BUNDLE_BUCKET", d.Revision.S3.Bucket)
-		bundleVar("BUNDLE_KEY", d.Revision.S3.Key)
-		bundleVar("BUNDLE_VERSION", d.Revision.S3.Version)
-		bundleVar("BUNDLE_ETAG", e.etag(d))
-	case bundle.GitHub:
-		bundleVar("BUNDLE_COMMIT", d.Revision.GitHub.CommitID)
-	}
-	env := make([]string, 0, len(inherited)+len(set))
-	for _, kv := range inherited {
-		name, _, _ := strings.Cut(kv, "=")
-		if _, ours := set[name]; !ours && !unset[name] {
-			env = append(env, kv)
-		}
-	}
-	for name, value := range set {
-		env = append(env, name+"="+strings.ReplaceAll(value, "\x00", ""))
-	}
-	return env
-}
-
-// etag is the one that the specification names, else the one that was downloaded (V-76, V-93).
-func (e *Engine) etag(d *Deployment) string {
-	if d.Revision.S3.ETag != "" {
-		return d.Revision.S3.ETag
-	}
-	data, err := os.ReadFile(filepath.Join(e.root.deployment(d), etagFile))
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(data))
 }

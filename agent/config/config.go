@@ -89,10 +89,12 @@ type Log struct {
 
 // Hooks bounds the scripts of a deployment.
 type Hooks struct {
-	Grace          time.Duration // from TERM to KILL
-	OpenOutput     string        // warn, fail: what a script is told that leaves a process holding its output
-	OpenOutputWait time.Duration // how long such output is waited for after the script's own end
-	RunAsMode      string        // setuid, su
+	Grace            time.Duration // from TERM to KILL
+	OpenOutput       string        // warn, fail: what a script is told that leaves a process holding its output
+	OpenOutputWait   time.Duration // how long such output is waited for after the script's own end
+	RunAsMode        string        // setuid, su
+	WorkingDirectory string        // root, archive
+	EnvFile          string        // path of a file with variables, with {group} and {application} in it; "" for none
 }
 
 // Health is the answer on the balancer's path.

@@ -56,7 +56,7 @@ func TestDefaults(t *testing.T) {
 		EnableArchiveReuse: true, DisableCoreDumps: true, Reject: Reject{PathTraversal: true, SymlinkPermissionTargets: true}, // V-101, V-102
 		Trust: Trust{Signer: "integrity", Pins: []string{}}, Listen: "127.0.0.1:8427", Log: Log{Level: "info", Format: "auto"},
 		StopTimeout: 2 * time.Minute, MaxConcurrent: 4,
-		Hooks:  Hooks{Grace: 5 * time.Second, OpenOutput: "warn", OpenOutputWait: 2 * time.Second, RunAsMode: "setuid"},
+		Hooks:  Hooks{Grace: 5 * time.Second, OpenOutput: "warn", OpenOutputWait: 2 * time.Second, RunAsMode: "setuid", WorkingDirectory: "root"},
 		Health: Health{Path: "/health", Probe: Probe{Status: "200", Timeout: 3 * time.Second, Interval: 5 * time.Second}, Rise: 2, Fall: 3, MaxAge: 30 * time.Second},
 		Limits: Limits{MaxSize: 64 << 30, MaxFiles: 1_000_000, MaxRatio: 1000}, Install: Install{Space: "coexist"},
 		OldRevisionHooks: "skip-if-missing", Preflight: Preflight{Mode: "early", Wait: 30 * time.Second},
@@ -242,6 +242,10 @@ func TestFiles(t *testing.T) {
 		{"empty where it cannot be", strict, "root_dir: ''\n", nil, "", "root_dir must not be empty"},
 		{"C-3 empty in the reference agent's file", lenient, ":root_dir: ''\n", func(c *Config) bool { return c.RootDir == "/opt/codedeploy-agent/deployment-root" }, "", ""},
 		{"credentials.allow_environment", strict, "credentials: {allow_environment: true}\n", func(c *Config) bool { return c.AllowEnvCredentials() }, "", ""},
+		{"hooks.env_file", strict, "hooks: {env_file: '-/etc/slipway/{application}/{group}.env'}\n", func(c *Config) bool { return c.Hooks.EnvFile == "-/etc/slipway/{application}/{group}.env" }, "", ""},
+		{"hooks.env_file relative", strict, "hooks: {env_file: env}\n", nil, "", "no absolute path"},
+		{"hooks.env_file placeholder", strict, "hooks: {env_file: '/x/{id}'}\n", nil, "", "another placeholder"},
+		{"hooks.working_directory", strict, "hooks: {working_directory: archive}\n", func(c *Config) bool { return c.Hooks.WorkingDirectory == "archive" }, "", ""},
 		{"log.file off", strict, "log_dir: /x\nlog: {file: off}\n", func(c *Config) bool { return c.Log.File == "" }, "", ""},
 		{"log.file", strict, "log: {file: /x/y.log}\n", func(c *Config) bool { return c.Log.File == "/x/y.log" }, "", ""},
 	}

@@ -76,6 +76,16 @@ var slipwayKeys = []key{
 		doc:   "How a hook becomes its runas user: by system calls, or through su for sites that need PAM.",
 	},
 	{
+		name: "hooks.working_directory", kind: kindEnum, def: "root", enum: []string{"root", "archive"}, live: true, origin: originSlipway,
+		field: func(c *Config) any { return &c.Hooks.WorkingDirectory },
+		doc:   "Where hooks start: in /, or in the unpacked archive that they are of.",
+	},
+	{
+		name: "hooks.env_file", kind: kindText, live: true, origin: originSlipway, check: checkEnvFile,
+		field: func(c *Config) any { return &c.Hooks.EnvFile },
+		doc:   "File with variables for hooks, such as /etc/slipway/env/{group}.env; {application} works too, and a minus sign before the path makes it optional.",
+	},
+	{
 		name: "old_revision_hooks", kind: kindEnum, def: "skip-if-missing", enum: []string{"run", "skip-if-missing", "skip"}, live: true, origin: originSlipway,
 		field: func(c *Config) any { return &c.OldRevisionHooks },
 		doc:   "Whether events of the old revision run its hooks.",

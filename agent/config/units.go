@@ -103,6 +103,18 @@ func checkLogFile(text string) error {
 	return nil
 }
 
+// checkEnvFile takes a path with placeholders, a minus sign before it or not.
+func checkEnvFile(text string) error {
+	path := strings.TrimPrefix(text, "-")
+	if text != "" && !strings.HasPrefix(path, "/") {
+		return fmt.Errorf("%q is no absolute path, nor one with a minus sign before it", text)
+	}
+	if rest := strings.NewReplacer("{group}", "", "{application}", "").Replace(path); strings.ContainsAny(rest, "{}") {
+		return fmt.Errorf("%q has another placeholder than {group} and {application}", text)
+	}
+	return nil
+}
+
 // checkStatuses takes what a target group's matcher takes: codes and ranges of them between commas.
 func checkStatuses(text string) error {
 	for part := range strings.SplitSeq(text, ",") {

@@ -37,6 +37,8 @@ type daemon struct {
 	taking  sync.Mutex                        // held while it takes effect
 	who     atomic.Pointer[identity.Identity] // nil until it is known
 	agent   atomic.Pointer[agent.Agent]       // nil until then too
+	keys    witness                           // the credentials that were used last
+	fleet   lifecycleState
 }
 
 func (p *program) newDaemon(cfg *config.Config, trust *control.Trust) (*daemon, error) {
@@ -48,6 +50,7 @@ func (p *program) newDaemon(cfg *config.Config, trust *control.Trust) (*daemon, 
 		log.Warn("configuration", zap.String("warning", w.Error()))
 	}
 	d := &daemon{p: p, cfg: cfg, trust: trust, log: log, level: level, notify: systemd.FromEnv(p.getenv, os.Getpid())}
+	d.fleet.ask = func(ctx context.Context) (string, error) { return d.who.Load().Metadata(ctx, targetState) }
 	d.fetcher.tokenFile.Store(&cfg.GitHubTokenFile)
 	d.live.Store(cfg)
 	return d, nil
@@ -148,6 +151,8 @@ func (d *daemon) connect(ctx context.Context, engine *lifecycle.Engine, publish 
 	if err != nil {
 		return nil, err
 	}
+	d.keys.inner = who.Credentials
+	who.Credentials = &d.keys
 	endpoint, err := identity.CommandEndpoint(identity.EndpointOptions{
 		Override: d.cfg.DeployControlEndpoint, Region: who.Region, Domain: who.Domain, CheckPartition: who.CheckPartition,
 		FIPS: d.cfg.UseFIPSMode, AuthPolicy: d.cfg.EnableAuthPolicy,
@@ -175,6 +180,7 @@ func (d *daemon) connect(ctx context.Context, engine *lifecycle.Engine, publish 
 		MaxConcurrent: d.cfg.MaxConcurrent, Changed: publish, Polled: d.health.Metrics().Poll, Log: d.log.Named("agent"),
 	})
 	d.who.Store(who)
+	d.fleet.now() // is asked for the first time
 	d.agent.Store(a)
 	d.takeOver(engine)
 	return a, nil
@@ -216,6 +222,7 @@ func (d *daemon) identify(ctx context.Context, publish func(agent.Status)) (*ide
 func (d *daemon) engineOptions() lifecycle.Options {
 	o := d.p.engineOptions(d.cfg, d.settings(d.cfg), d.log)
 	o.Fetcher, o.Terminating, o.Observe = &d.fetcher, d.terminating, d.observe
+	o.HostEnviron, o.Secrets = d.hostEnviron, d.secrets
 	return o
 }
 
@@ -230,7 +237,7 @@ func (p *program) engineOptions(c *config.Config, s lifecycle.Settings, log *zap
 
 // terminating reports whether an Auto Scaling group is taking this host out of service.
 func (d *daemon) terminating(ctx context.Context) bool {
-	state, err := d.who.Load().Metadata(ctx, "autoscaling/target-lifecycle-state")
+	state, err := d.who.Load().Metadata(ctx, targetState)
 	return err == nil && state == "Terminated"
 }
 
@@ -244,8 +251,9 @@ func (p *program) settings(c *config.Config, who *identity.Identity) lifecycle.S
 			MaxSize: int64(c.Limits.MaxSize), MaxFiles: c.Limits.MaxFiles, MaxRatio: c.Limits.MaxRatio,
 			IgnoreOwners: c.IgnoreOwnershipInBundle, RejectLinks: c.Reject.Symlinks, RejectSetID: c.Reject.UnsafePermissions,
 		},
-		Policy: lifecycle.Policy{RejectSetID: c.Reject.UnsafePermissions, RejectUnconfined: c.Reject.UnconfinedSELinux},
-		Grace:  c.Hooks.Grace, OpenOutput: c.Hooks.OpenOutput, OpenOutputWait: c.Hooks.OpenOutputWait, RunAsMode: c.Hooks.RunAsMode,
+		Policy:        lifecycle.Policy{RejectSetID: c.Reject.UnsafePermissions, RejectUnconfined: c.Reject.UnconfinedSELinux},
+		WorkInArchive: c.Hooks.WorkingDirectory == "archive", EnvFile: c.Hooks.EnvFile,
+		Grace: c.Hooks.Grace, OpenOutput: c.Hooks.OpenOutput, OpenOutputWait: c.Hooks.OpenOutputWait, RunAsMode: c.Hooks.RunAsMode,
 		StopTimeout: c.StopTimeout, OldRevision: c.OldRevisionHooks, MaxAge: c.Retention.MaxAge, MinFree: int64(c.Retention.MinFree),
 		NoPreflight: c.Preflight.Mode == "off", PreflightWait: c.Preflight.Wait, ReuseArchives: c.EnableArchiveReuse, Replace: c.Install.Space == "replace",
 	}

@@ -10,10 +10,15 @@ import (
 	"slipway/agent/identity"
 )
 
-// notForHooks are variables of the agent that no script gets: credentials (X-8, V-76) and what systemd tells the service itself.
+// credentialVariables hold credentials: no script gets them (X-8, V-76), and their values are in no log.
+var credentialVariables = []string{
+	"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_ACCESS_KEY", "AWS_SECRET_KEY",
+	"AMAZON_ACCESS_KEY_ID", "AMAZON_SECRET_ACCESS_KEY", "AMAZON_SESSION_TOKEN", "CODEDEPLOY_GITHUB_TOKEN",
+}
+
+// notForHooks are other variables of the agent that no script gets: where credentials are, and what systemd tells the service itself.
 var notForHooks = []string{
-	"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_CREDENTIAL_FILE", "AWS_CREDENTIALS_FILE",
-	"AWS_ACCESS_KEY", "AWS_SECRET_KEY", "AMAZON_ACCESS_KEY_ID", "AMAZON_SECRET_ACCESS_KEY", "AMAZON_SESSION_TOKEN",
+	"AWS_CREDENTIAL_FILE", "AWS_CREDENTIALS_FILE",
 	"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "INVOCATION_ID", "JOURNAL_STREAM", "MAINPID", "SYSTEMD_EXEC_PID",
 }
 
@@ -29,7 +34,7 @@ func hookEnvironment(environ []string, c *config.Config, who *identity.Identity)
 	for _, kv := range environ {
 		name, _, ok := strings.Cut(kv, "=")
 		switch {
-		case !ok || name == "", slices.Contains(notForHooks, name), strings.HasPrefix(name, "SLIPWAY_"):
+		case !ok || name == "", slices.Contains(notForHooks, name), slices.Contains(credentialVariables, name), strings.HasPrefix(name, "SLIPWAY_"):
 		case c.RestrictHookEnv && !slices.Contains(allowed, name):
 		case c.StripLoaderEnv && slices.Contains(loaderVariables, name):
 		default:

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/google/go-cmp/cmp"
 
 	"slipway/agent/config"
@@ -56,6 +60,68 @@ func TestHookEnvironment(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
 		}
 	}
+}
+
+// The credentials that hooks must not show are those that were handed out of late, with what the configuration and the environment hold.
+func TestSecrets(t *testing.T) {
+	dir := t.TempDir()
+	token := filepath.Join(dir, "token")
+	if err := os.WriteFile(token, []byte("token-of-github\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := &daemon{p: &program{getenv: func(name string) string {
+		return map[string]string{"AWS_SECRET_ACCESS_KEY": "of-the-environment"}[name]
+	}}}
+	d.live.Store(&config.Config{ProxyURI: "http://u:of-the-proxy@h:1", GitHubTokenFile: token})
+	for i := range remembered + 2 {
+		n := strconv.Itoa(i)
+		d.keys.inner = credentials.NewStaticCredentialsProvider("id"+n, "key"+n, "session"+n)
+		for range 2 {
+			if _, err := d.keys.Retrieve(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	want := []string{"id2", "key2", "session2", "id3", "key3", "session3", "id4", "key4", "session4", "of-the-environment", "of-the-proxy", "token-of-github"}
+	if diff := cmp.Diff(want, d.secrets()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// SLIPWAY_TARGET_LIFECYCLE_STATE costs no waiting: it is what was read last, and nothing where that is too long ago.
+func TestLifecycleState(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked, answer, takes := 0, "InService", time.Duration(0)
+		l := &lifecycleState{ask: func(ctx context.Context) (string, error) {
+			asked++
+			select {
+			case <-time.After(takes):
+				return answer, nil
+			case <-ctx.Done():
+				return "", ctx.Err()
+			}
+		}}
+		look := func(after time.Duration, want string, wantAsked int) {
+			t.Helper()
+			time.Sleep(after)
+			began := time.Now()
+			got := l.now()
+			synctest.Wait()
+			if got != want || asked != wantAsked || time.Since(began) != 0 {
+				t.Errorf("%q, asked %d times, after %v; want %q, %d times, at once", got, asked, time.Since(began), want, wantAsked)
+			}
+		}
+		look(0, "", 1) // it is on its way
+		look(time.Second, "InService", 1)
+		answer = "Terminated"
+		look(10*time.Second, "InService", 2)
+		look(time.Second, "Terminated", 2)
+		takes = time.Hour // the service does not answer any more
+		look(30*time.Second, "Terminated", 3)
+		look(40*time.Second, "", 4) // given up
+		look(time.Second, "", 4)
+		time.Sleep(stateTime) // the last answer is given up
+	})
 }
 
 // P-8, P-11: enable_auth_policy picks the door and the API model that goes with it.
