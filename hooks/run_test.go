@@ -1,7 +1,6 @@
 package hooks
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -248,8 +247,30 @@ func TestRunAsWithoutAccess(t *testing.T) {
 	if kindOf(res.Err) != "failed" || !strings.Contains(res.Err.Error(), want) {
 		t.Errorf("Err = %v, want one with %q", res.Err, want)
 	}
-	if err := newRunner(t).Check(s); kindOf(err) != "failed" || !strings.Contains(err.Error(), want) {
+	if err, _ := newRunner(t).Check(s, "", ""); kindOf(err) != "failed" || !strings.Contains(err.Error(), want) {
 		t.Errorf("Check() = %v, want one with %q", err, want)
+	}
+	// One that is still elsewhere is judged by the way to where it comes, and by that within its own tree.
+	elsewhere := write(t, "#!/bin/sh\n")
+	if err := os.MkdirAll(filepath.Join(base(elsewhere), "locked", "tree", "sub"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	script := filepath.Join(base(elsewhere), "locked", "tree", "sub", "s.sh")
+	put(t, script, "#!/bin/sh\n", 0o755)
+	if err := os.Chmod(filepath.Join(base(elsewhere), "locked"), 0o700); err != nil { // does not matter
+		t.Fatal(err)
+	}
+	from := filepath.Join(base(elsewhere), "locked", "tree")
+	for to, want := range map[string]string{filepath.Join(base(s), "tree"): want, filepath.Join(base(elsewhere), "tree"): ""} {
+		s.Path = filepath.Join(to, "sub", "s.sh")
+		if err, likely := newRunner(t).Check(s, from, to); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) || likely != nil {
+			t.Errorf("Check() of what comes to %s = %v, %v, want %q", to, err, likely, want)
+		}
+	}
+	put(t, script, "#!/bin/sh\n", 0o700)
+	s.Path = filepath.Join(base(elsewhere), "tree", "sub", "s.sh")
+	if err, _ := newRunner(t).Check(s, from, filepath.Join(base(elsewhere), "tree")); err == nil || !strings.Contains(err.Error(), "nobody may not read and execute "+s.Path) {
+		t.Errorf("Check() of a script that is root's = %v", err)
 	}
 }
 
@@ -307,21 +328,38 @@ func TestCheck(t *testing.T) {
 	r := newRunner(t)
 	s := write(t, "#!/bin/sh\n")
 	put(t, s.Path, "#!/bin/sh\n", 0o600)
-	if err := r.Check(s); err != nil {
-		t.Errorf("Check() = %v, want nil", err)
+	if certain, likely := r.Check(s, "", ""); certain != nil || likely != nil {
+		t.Errorf("Check() = %v, %v, want nil", certain, likely)
 	}
 	if info, err := os.Stat(s.Path); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("mode after Check() = %v, %v, want it unchanged", info.Mode(), err)
 	}
-	for body, want := range map[string]error{"#!/no/such\n": ErrFailed, "#!/bin/sh\r\n": ErrFailed} {
-		put(t, s.Path, body, 0o755)
-		if err := r.Check(s); !errors.Is(err, want) {
-			t.Errorf("Check(%q) = %v, want %v", body, err, want)
+	for _, tt := range []struct {
+		body   string
+		change func(*Script)
+		want   string // of what is certain, or, after a question mark, likely
+	}{
+		{"#!/no/such\n", nil, "?cannot be run: its interpreter /no/such does not exist"}, // it may be installed by then
+		{"#!/bin/sh\r\n", nil, "carriage return"},
+		{"#!/usr/bin/perl -w\r\n", nil, "?may fail: its first line ends with a carriage return"},
+		{"#!/bin/sh\n", func(s *Script) { s.RunAs, s.RunAsSet = "nobody-of-this-name", true }, "no such user"},
+		{"#!/bin/sh\n", func(s *Script) { s.Path += "x" }, "is missing"},
+		{"#!/bin/sh\n", func(s *Script) { s.Path = filepath.Dir(s.Path) }, "is a directory"},
+		{"#!/bin/sh\n", func(s *Script) { s.WorkDir = "/no/such" }, ""}, // it is made with the tree
+	} {
+		put(t, s.Path, tt.body, 0o755)
+		s := s
+		if tt.change != nil {
+			tt.change(&s)
 		}
-	}
-	s.Path += "x"
-	if err := r.Check(s); !errors.Is(err, ErrMissing) {
-		t.Errorf("Check(missing) = %v, want ErrMissing", err)
+		certain, likely := r.Check(s, "", "")
+		want, found, other := tt.want, certain, likely
+		if rest, ok := strings.CutPrefix(want, "?"); ok {
+			want, found, other = rest, likely, certain
+		}
+		if other != nil || (found == nil) != (want == "") || found != nil && !strings.Contains(found.Error(), want) {
+			t.Errorf("Check(%q) = %v, %v, want %q", tt.body, certain, likely, tt.want)
+		}
 	}
 }
 

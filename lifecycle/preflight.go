@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"slipway/hooks"
 	"slipway/lifecycle/appspec"
 	"slipway/lifecycle/bundle"
 	"slipway/lifecycle/install"
@@ -56,6 +57,8 @@ func (e *Engine) preflight(ctx context.Context, d *Deployment, archive string) p
 	}
 	look.notes = neverRun(look.spec, d)
 	look.unless = missingScripts(look.spec, archive)
+	doubts, notes := e.unrunnable(d, look.spec, archive)
+	look.unless, look.notes = append(look.unless, doubts...), append(look.notes, notes...)
 	made, unlock, err := plan(ctx, e.request(d, look.spec, archive))
 	var conflicts *install.ConflictError
 	var space *install.SpaceError
@@ -115,6 +118,43 @@ func missingScripts(spec *appspec.Spec, archive string) []doubt {
 		}
 	}
 	return all
+}
+
+// unrunnable finds the scripts of this revision that are there and cannot be run: as a user who does not exist or may not get to them, say. Where
+// the archive is now does not matter for that, but where it will be.
+func (e *Engine) unrunnable(d *Deployment, spec *appspec.Spec, archive string) (doubts []doubt, notes []string) {
+	if e.opts.Runner == nil {
+		return nil, nil
+	}
+	set := e.settings.Load()
+	for _, row := range events {
+		if row.does != runScripts || row.revision != thisRevision {
+			continue
+		}
+		for i, s := range spec.Scripts(string(row.name)) {
+			now, err := within(archive, s.Location)
+			if err != nil || !isThere(now) { // told already
+				continue
+			}
+			path, _ := within(e.root.archive(d), s.Location)
+			certain, likely := e.opts.Runner.Check(hooks.Script{
+				Dir: e.root.own("runs"), Path: path, Name: s.Location, Env: set.Environ, RunAs: s.RunAs, RunAsSet: s.RunAsSet, RunAsMode: set.RunAsMode, Sudo: s.Sudo,
+			}, archive, e.root.archive(d))
+			at := fmt.Sprintf("%s:%d:%d: %s: ", spec.Name, s.LocationPos.Line, s.LocationPos.Col, row.name)
+			if certain != nil {
+				doubts = append(doubts, doubt{row.name, i, fmt.Errorf("%s%w", at, certain)})
+			}
+			if likely != nil {
+				notes = append(notes, at+likely.Error())
+			}
+		}
+	}
+	return doubts, notes
+}
+
+func isThere(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // looksAhead reports whether the new revision is looked at early at this event: at the first one of a deployment that will reach Install on

@@ -98,6 +98,27 @@ func TestPreflight(t *testing.T) {
 			},
 			tells: "no.sh, which is not in the bundle (unless p.sh",
 		},
+		{
+			name: "H-39 runas user unknown, and no script before it",
+			files: func(b *bench) map[string]string {
+				return map[string]string{"appspec.yml": b.appspecOf("AfterInstall=p.sh") + "      runas: nobody-of-this-name\n", "p.sh": proofScript}
+			},
+			fails: "appspec.yml:8:17: AfterInstall: script p.sh run as nobody-of-this-name cannot be run: no such user",
+		},
+		{
+			name: "H-39 runas user unknown, and a script before it may make one",
+			files: func(b *bench) map[string]string {
+				return map[string]string{"appspec.yml": b.appspecOf("BeforeInstall=p.sh", "AfterInstall=p.sh") + "      runas: nobody-of-this-name\n", "p.sh": proofScript}
+			},
+			tells: "create the user or correct runas in the appspec (unless p.sh",
+		},
+		{
+			name: "interpreter missing, which may be installed", old: []string{"ApplicationStop=p.sh"},
+			files: func(b *bench) map[string]string {
+				return map[string]string{"appspec.yml": b.appspecOf("AfterInstall=s.sh"), "s.sh": "#!/opt/no/perl\n"}
+			},
+			tells: "script s.sh cannot be run: its interpreter /opt/no/perl does not exist", ran: stopped,
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -291,5 +312,45 @@ func TestOldRevision(t *testing.T) {
 				t.Errorf("ApplicationStop = %+v, want code %d and %q", r, tt.code, tt.says)
 			}
 		})
+	}
+}
+
+// A runas user who may not get to the deployment root is told before the old version is stopped, with the folder that is in the way; the folders
+// of the root itself let everybody through.
+func TestRunAsMustReachItsScript(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root: switches users")
+	}
+	for _, mode := range []os.FileMode{0o755, 0o711, 0o700} {
+		b := newBench(t, nil)
+		b.put("old", map[string]string{"appspec.yml": b.appspecOf("ApplicationStop=p.sh"), "p.sh": proofScript, "content/f": "old"})
+		b.put("new", map[string]string{
+			"appspec.yml": b.appspecOf("AfterInstall=scripts/who.sh") + "      runas: nobody\n", "content/f": "new",
+			"scripts/who.sh": "#!/bin/sh\n[ \"$(id -un)\" = nobody ] && [ \"$(pwd)\" = / ] && cd \"${0%/*}\" && echo \"$HOME $USER\"\n",
+		})
+		b.deploy(b.spec("d-1", "old"), DownloadBundle, Install)
+		for dir, m := range map[string]os.FileMode{filepath.Dir(b.dir): 0o755, b.dir: 0o755, filepath.Join(b.dir, "root"): mode} {
+			if err := os.Chmod(dir, m); err != nil {
+				t.Fatal(err)
+			}
+		}
+		spec := b.spec("d-2", "new")
+		r := b.do(ApplicationStop, spec)
+		if mode&0o1 == 0 {
+			// The old ApplicationStop could mend it, so it is told; without one it would fail.
+			want := "AfterInstall: script scripts/who.sh run as nobody cannot be run: nobody may not enter directory " + filepath.Join(b.dir, "root") + " (mode 0700, owner 0:0); give it the x permission there (unless p.sh"
+			if r.Code != Succeeded || !strings.Contains(r.Log, want) {
+				t.Errorf("mode %o: %+v, want one that tells %q", mode, r, want)
+			}
+			b.deploy(spec, DownloadBundle, Install)
+			if r := b.do(AfterInstall, spec); r.Code != ScriptFailed || !strings.Contains(r.Message, "nobody may not enter directory") {
+				t.Errorf("mode %o: %+v", mode, r)
+			}
+			continue
+		}
+		if r.Code != Succeeded || strings.Contains(r.Log, "nobody") {
+			t.Errorf("mode %o: %+v", mode, r)
+		}
+		b.deploy(spec, DownloadBundle, Install, AfterInstall)
 	}
 }
