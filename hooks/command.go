@@ -191,18 +191,33 @@ func (s Script) explain(c *command, err error) string {
 		if why := s.barrier(c.user, move{}); why != "" {
 			return why
 		}
-		if name != "" && unix.Access(name, unix.X_OK) != nil {
-			return fmt.Sprintf("its interpreter %s is not executable", name)
+		if info, err := os.Stat(name); name != "" && err == nil && (info.IsDir() || info.Mode()&0o111 == 0) {
+			return fmt.Sprintf("its interpreter %s is no program that can be executed (mode %s)", name, info.Mode())
 		}
-		return err.Error()
+		return fmt.Sprintf("%v, though the modes allow it: an access list or the host's security policy (SELinux, AppArmor) is in the way", err)
 	case errors.Is(err, unix.EPERM) && c.cred != nil:
 		return fmt.Sprintf("switching to user %s is not permitted: the agent lacks the capabilities CAP_SETUID and CAP_SETGID", c.user.name)
 	case errors.Is(err, unix.E2BIG):
-		return fmt.Sprintf("its environment of %d variables is too large", len(c.env))
-	case errors.Is(err, unix.EAGAIN):
-		return "the limit of processes is reached: " + err.Error()
+		return tooLarge(c.env)
+	case errors.Is(err, unix.EAGAIN) && c.cred != nil:
+		return fmt.Sprintf("user %s has as many processes as its limit (nproc) allows: %v", c.user.name, err)
+	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.ENOMEM):
+		return "the host has no place for another process: " + err.Error()
 	}
 	return err.Error()
+}
+
+// tooLarge says what of an environment the kernel does not take.
+func tooLarge(env []string) string {
+	total, most := 0, ""
+	for _, kv := range env {
+		total += len(kv) + 1
+		if len(kv) > len(most) {
+			most = kv
+		}
+	}
+	name, _, _ := strings.Cut(most, "=")
+	return fmt.Sprintf("its environment is too large: %d variables of %d bytes in all, the longest of them %s with %d bytes (the kernel takes 128 KiB each)", len(env), total, name, len(most))
 }
 
 // barrier finds what keeps user (nil: this process) from executing the script: a directory, its mode, its file system. It
@@ -219,7 +234,7 @@ func (s Script) barrier(user *account, m move) string {
 	if user == nil {
 		user = &account{name: fmt.Sprintf("uid %d", os.Geteuid()), uid: uint32(os.Geteuid()), gid: uint32(os.Getegid())}
 	}
-	for _, dir := range slices.Backward(m.steps(path)) {
+	for _, dir := range slices.Backward(slices.Concat(move{}.steps(s.WorkDir+"/x"), m.steps(path))) {
 		if why := user.barred(dir, 0o1); why != "" {
 			return fmt.Sprintf("%s may not enter directory %s (%s); give it the x permission there", user.name, dir, why)
 		}

@@ -25,15 +25,16 @@ const (
 
 // shim is the process between starter and script.
 type shim struct {
-	dir    string
-	script Script
-	brief  brief
-	lock   *os.File
-	red    *redactor
-	out    *output
-	cage   *cage
-	stop   <-chan struct{}
-	result Result
+	dir     string
+	script  Script
+	brief   brief
+	command *command // once it is known
+	lock    *os.File
+	red     *redactor
+	out     *output
+	cage    *cage
+	stop    <-chan struct{}
+	result  Result
 }
 
 // ShimMain is the shim: the program of a process that does nothing else, started by a Runner. args has to be empty. What it
@@ -159,6 +160,7 @@ func (s *shim) begin(b began) error {
 func (s *shim) run() {
 	reading := s.perform()
 	s.out.fill(&s.result)
+	s.result.hint(s.command)
 	s.conceal()
 	s.deliver()
 	if !reading {
@@ -200,6 +202,7 @@ func (s *shim) perform() (reading bool) {
 		s.result.Err = f
 		return false
 	}
+	s.command = c
 	s.result.Notes = append(s.result.Notes, c.notes...)
 	s.result.Started = time.Now()
 	deadline := make(chan struct{})

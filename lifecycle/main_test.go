@@ -96,7 +96,7 @@ func newBench(t *testing.T, change func(*Options)) *bench {
 func (b *bench) open(log *zap.Logger, change func(*Options)) {
 	b.t.Helper()
 	o := Options{
-		Root: filepath.Join(b.dir, "root"), Fetcher: b.store, Runner: &hooks.Runner{Shim: []string{os.Args[0], shimArg}}, Log: log,
+		Root: filepath.Join(b.dir, "root"), Fetcher: b.store, Runner: &hooks.Runner{Shim: []string{"/proc/self/exe", shimArg}}, Log: log,
 		Settings: Settings{PreflightWait: waitLong, Environ: append(os.Environ(), "OUT="+b.dir), ReuseArchives: true},
 	}
 	if change != nil {
