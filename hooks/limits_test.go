@@ -119,6 +119,9 @@ func FuzzLimits(f *testing.F) {
 	})
 }
 
+// absent is for a program that is not there: what is no regular file is none.
+const absent = "\x00"
+
 // hostWith makes a runner whose shims see other files in the place of the host's, each by its path.
 func hostWith(t *testing.T, files map[string]string) *Runner {
 	t.Helper()
@@ -129,7 +132,9 @@ func hostWith(t *testing.T, files map[string]string) *Runner {
 	var mounts []string
 	for path, text := range files {
 		with := filepath.Join(dir, fmt.Sprint(len(mounts)))
-		if strings.HasSuffix(path, "/") { // a folder with one file
+		if text == absent {
+			with = os.DevNull
+		} else if strings.HasSuffix(path, "/") { // a folder with one file
 			if err := os.Mkdir(with, 0o755); err != nil {
 				t.Fatal(err)
 			}

@@ -311,17 +311,6 @@ func TestSudo(t *testing.T) {
 	}
 }
 
-func TestSudoAbsent(t *testing.T) {
-	if findProgram("sudo", "") != "" {
-		t.Skip("needs a host without sudo")
-	}
-	s := write(t, "#!/bin/sh\n")
-	s.Sudo = true
-	if res := perform(t, newRunner(t), s); kindOf(res.Err) != "failed" || !strings.Contains(res.Err.Error(), "needs sudo, which is not installed") {
-		t.Errorf("Err = %v", res.Err)
-	}
-}
-
 // Check finds beforehand what the run would stumble over, and leaves the script as it is.
 func TestCheck(t *testing.T) {
 	t.Parallel()
