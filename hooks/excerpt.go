@@ -143,6 +143,9 @@ func fromRune(s string) string {
 			return s[i:]
 		}
 	}
+	if len(s) < utf8.UTFMax {
+		return "" // nothing but the rest of one
+	}
 	return s
 }
 
