@@ -23,9 +23,10 @@ const (
 	maxValue = 4 << 10
 )
 
-// Redact returns text without secrets: values, of at least four bytes each, and what looks like one by itself.
-func Redact(text string, values []string) string {
-	return string(newRedactor(values).clean([]byte(text)))
+// Redact makes a function that returns text without secrets: values, of at least four bytes each, and what looks like one by itself.
+func Redact(values []string) func(text string) string {
+	r := newRedactor(values)
+	return func(text string) string { return string(r.clean([]byte(text))) }
 }
 
 // newRedactor makes a redactor of values. One of several lines is looked for line by line, since it may come in pieces.

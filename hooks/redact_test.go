@@ -67,7 +67,7 @@ func TestRedactValues(t *testing.T) {
 			t.Errorf("clean(%q) = %q, want %q", in, got, want)
 		}
 	}
-	if got := Redact("the word is defghi", []string{"defghi"}); got != "the word is [redacted]" {
+	if got := Redact([]string{"defghi"})("the word is defghi"); got != "the word is [redacted]" {
 		t.Errorf("Redact() = %q", got)
 	}
 }
@@ -89,7 +89,7 @@ func TestRedactPrivateKey(t *testing.T) {
 		}
 	}
 	// One that is cut off ends with the first line that cannot belong to it.
-	got := Redact("-----BEGIN PRIVATE KEY-----\nMIIEow\nError: disk full\nMIIEow\n", nil)
+	got := Redact(nil)("-----BEGIN PRIVATE KEY-----\nMIIEow\nError: disk full\nMIIEow\n")
 	if want := "-----BEGIN PRIVATE KEY-----\n[redacted]\nError: disk full\nMIIEow\n"; got != want {
 		t.Errorf("a key that is cut off: %q", got)
 	}

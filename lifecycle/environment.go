@@ -74,11 +74,11 @@ func (c *concealed) Unwrap() error { return c.error }
 
 // conceal takes secrets out of what a result says. What scripts have printed has been through this with more values before.
 func (e *Engine) conceal(d *Deployment, r Result) Result {
-	values := e.secrets(d)
-	r.Script, r.Message, r.Log = hooks.Redact(r.Script, values), hooks.Redact(r.Message, values), hooks.Redact(r.Log, values)
+	redact := hooks.Redact(e.secrets(d))
+	r.Script, r.Message, r.Log = redact(r.Script), redact(r.Message), redact(r.Log)
 	if r.Err != nil {
-		if was := r.Err.Error(); was != hooks.Redact(was, values) {
-			r.Err = &concealed{r.Err, hooks.Redact(was, values)}
+		if was := r.Err.Error(); was != redact(was) {
+			r.Err = &concealed{r.Err, redact(was)}
 		}
 	}
 	return r

@@ -23,6 +23,7 @@ func (p *program) guest(ctx context.Context, cfg *config.Config) (*lifecycle.Eng
 	syscall.Umask(0o022) // what a hook makes must not depend on who is logged in
 	o := p.engineOptions(cfg, p.settings(cfg, nil), log)
 	o.Guest, o.Fetcher = true, &lateFetcher{}
+	o.Secrets = func() []string { return p.secrets(cfg) }
 	engine, err := lifecycle.Open(ctx, o)
 	if err != nil {
 		return nil, failed(err)

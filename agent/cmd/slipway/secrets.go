@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"slipway/agent/config"
 )
 
 // witness hands out credentials and remembers those of late: hooks must not show them. It keeps them in memory alone.
@@ -58,14 +60,15 @@ func (w *witness) values() []string {
 	return all
 }
 
-// secrets are the values that may appear in no log and no report: the agent's credentials, whether it uses them or only has them in its
-// environment, and what its configuration holds.
-func (d *daemon) secrets() []string {
-	all := d.keys.values()
+// secrets are the values that may appear in no log and no report: the credentials that the agent has used of late, and those below.
+func (d *daemon) secrets() []string { return append(d.keys.values(), d.p.secrets(d.live.Load())...) }
+
+// secrets are the credentials that the program has in its environment, whether it uses them or not, and those of its configuration.
+func (p *program) secrets(c *config.Config) []string {
+	var all []string
 	for _, name := range credentialVariables {
-		all = append(all, d.p.getenv(name))
+		all = append(all, p.getenv(name))
 	}
-	c := d.live.Load()
 	if proxy, err := url.Parse(c.ProxyURI); err == nil && proxy.User != nil {
 		password, _ := proxy.User.Password()
 		all = append(all, password)
