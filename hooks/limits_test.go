@@ -161,6 +161,7 @@ func TestUserLimits(t *testing.T) {
 		"/etc/security/limits.conf": "* - nofile 50\n", "/etc/security/limits.d/": text,
 		"/etc/passwd": strings.Replace(string(passwd), "/usr/sbin:/usr/sbin/nologin", "/usr/sbin:/bin/sh", 1), // daemon may log in
 	})
+	r.Container = containers(t)["cgroup2"] // where there is one
 	run := func(mode, user string) []string {
 		s := write(t, strings.Replace(limitsScript, "for i in", "cat /proc/$PPID/limits >\"$D/parent\" 2>&1\ngrep -h ^Uid /proc/$PPID/task/*/status | sort -u >>\"$D/parent\"\nfor i in", 1))
 		if err := os.Chmod(base(s), 0o777); err != nil {

@@ -127,11 +127,16 @@ func (e *Engine) unrunnable(d *Deployment, spec *appspec.Spec, archive string) (
 		return nil, nil
 	}
 	set := e.settings.Load()
+	extra, err := e.envFile(d)
+	notes = extra.notes
 	for _, row := range events {
 		if row.does != runScripts || row.revision != thisRevision {
 			continue
 		}
 		for i, s := range spec.Scripts(string(row.name)) {
+			if err != nil { // once is enough
+				doubts, err = append(doubts, doubt{row.name, i, fmt.Errorf("%s cannot run %s: %w", row.name, s.Location, err)}), nil
+			}
 			now, err := within(archive, s.Location)
 			if err != nil || !isThere(now) { // told already
 				continue

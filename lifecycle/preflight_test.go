@@ -354,3 +354,13 @@ func TestRunAsMustReachItsScript(t *testing.T) {
 		b.deploy(spec, DownloadBundle, Install, AfterInstall)
 	}
 }
+
+// A file with variables that is missing fails the deployment before anything is touched.
+func TestPreflightEnvFile(t *testing.T) {
+	b := newBench(t, func(o *Options) { o.Settings.EnvFile = "/no/such/{group}.env" })
+	b.put("new", map[string]string{"appspec.yml": b.appspecOf("AfterInstall=p.sh"), "p.sh": proofScript, "content/f": "new"})
+	r := b.do(ApplicationStop, b.spec("d-1", "new"))
+	if r.Code != UnknownError || !strings.Contains(r.Message, "nothing of the old one was touched: AfterInstall cannot run p.sh: /no/such/fleet.env with the variables") {
+		t.Errorf("%+v", r)
+	}
+}

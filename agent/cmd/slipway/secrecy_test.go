@@ -19,6 +19,7 @@ import (
 
 	"slipway/agent/control"
 	"slipway/agent/control/controltest"
+	"slipway/agent/lab"
 )
 
 // The secrets that are planted, by what they are. They are put together here so that no scanner takes them for real.
@@ -246,4 +247,41 @@ func (h *secretHost) processes() string {
 		h.t.Error("no shim is there to be looked at")
 	}
 	return out.String()
+}
+
+// What a script learns of the fleet, and that it cannot give away the role's keys that the agent works with: it fetches them from the metadata
+// service by itself and prints them.
+func TestFleetVariables(t *testing.T) {
+	h := newLabHost(t, t.TempDir())
+	instance := h.lab.Hosts()[0]
+	_, err := h.lab.DeclareHost(lab.Host{ID: instance.ID, LifecycleState: "InService"})
+	h.must(err)
+	h.put("v", zipped(map[string]string{
+		"content/f": "x", "appspec.yml": h.appspec("AfterInstall=s.sh"),
+		"s.sh": `#!/bin/sh
+echo "$SLIPWAY_TARGET_LIFECYCLE_STATE $SLIPWAY_INSTANCE_ID $SLIPWAY_REGION" >"$OUT/fleet"
+token=$(curl -sS -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' "$IMDS/latest/api/token")
+base=$IMDS/latest/meta-data/iam/security-credentials/
+curl -sS -H "X-aws-ec2-metadata-token: $token" "$base$(curl -sS -H "X-aws-ec2-metadata-token: $token" "$base")" |
+	sed -n 's/.*"\(AccessKeyId\|SecretAccessKey\|Token\)": *"\([^"]*\)".*/\2/p' >"$OUT/keys"
+sed 's/^/the key is /' "$OUT/keys"
+`,
+	}))
+	h.extra = []string{"IMDS=" + strings.TrimSuffix(h.lab.Endpoints().Metadata[0], "/"), "OUT=" + h.dir}
+	h.start()
+	h.bring("v")
+	if got, want := h.read("fleet"), "InService "+instance.Name+" "+h.lab.Info().Region+"\n"; got != want {
+		t.Errorf("the script learnt %q, want %q", got, want)
+	}
+	keys := strings.Fields(h.read("keys"))
+	logs, err := filepath.Glob(filepath.Join(h.under, "*", "*", "logs", "scripts.log"))
+	h.must(err)
+	if len(keys) != 3 || len(logs) != 1 {
+		t.Fatalf("keys %q, logs %q", keys, logs)
+	}
+	log, err := os.ReadFile(logs[0])
+	h.must(err)
+	if n := bytes.Count(log, []byte("[stdout]the key is [redacted]\n")); n != 3 {
+		t.Errorf("%d keys were redacted, want 3:\n%s", n, log)
+	}
 }
