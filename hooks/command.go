@@ -196,11 +196,11 @@ func (s Script) explain(c *command, err error) string {
 		}
 		return fmt.Sprintf("%v, though the modes allow it: an access list or the host's security policy (SELinux, AppArmor) is in the way", err)
 	case errors.Is(err, unix.EPERM) && c.cred != nil:
-		return fmt.Sprintf("switching to user %s is not permitted: the agent lacks the capabilities CAP_SETUID and CAP_SETGID", c.user.name)
+		return fmt.Sprintf("switching to user %s is not permitted: the agent lacks the capabilities CAP_SETUID and CAP_SETGID; see CapabilityBoundingSet= of its unit", c.user.name)
 	case errors.Is(err, unix.E2BIG):
 		return tooLarge(c.env)
 	case errors.Is(err, unix.EAGAIN) && c.cred != nil:
-		return fmt.Sprintf("user %s has as many processes as its limit (nproc) allows: %v", c.user.name, err)
+		return fmt.Sprintf("user %s has as many processes as its limit (nproc) allows: %v; end some, or raise it in %s", c.user.name, err, limitsFile)
 	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.ENOMEM):
 		return "the host has no place for another process: " + err.Error()
 	}
@@ -244,7 +244,7 @@ func (s Script) barrier(user *account, m move) string {
 		need, what = 0o5, "read and execute"
 	}
 	if why := user.barred(path, need); why != "" {
-		return fmt.Sprintf("%s may not %s %s (%s)", user.name, what, s.Path, why)
+		return fmt.Sprintf("%s may not %s %s (%s); commit it with a mode that lets others do so, such as 0755", user.name, what, s.Path, why)
 	}
 	return ""
 }
