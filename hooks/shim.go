@@ -51,6 +51,7 @@ func ShimMain(args []string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	patternScanner() // is made while there is nothing else to do
 	h := receive(orderFD, stop)
 	switch {
 	case errors.Is(h.err, errDismissed):
