@@ -250,6 +250,12 @@ func TestRunAsWithoutAccess(t *testing.T) {
 	if err, _ := newRunner(t).Check(s, "", ""); kindOf(err) != "failed" || !strings.Contains(err.Error(), want) {
 		t.Errorf("Check() = %v, want one with %q", err, want)
 	}
+	// The same of where it is to start.
+	free := write(t, "#!/bin/sh\n")
+	free.RunAs, free.RunAsSet, free.WorkDir = "nobody", true, base(s)
+	if res := perform(t, newRunner(t), free); kindOf(res.Err) != "failed" || !strings.Contains(res.Err.Error(), want) {
+		t.Errorf("Err = %v, want one with %q", res.Err, want)
+	}
 	// One that is still elsewhere is judged by the way to where it comes, and by that within its own tree.
 	elsewhere := write(t, "#!/bin/sh\n")
 	if err := os.MkdirAll(filepath.Join(base(elsewhere), "locked", "tree", "sub"), 0o755); err != nil {

@@ -205,8 +205,9 @@ func (e *Engine) ahead(ctx context.Context, t *Ticket) (notes []string, err erro
 		}
 	}
 	notes, err = e.judge(d, p)
+	redact := hooks.Redact(e.secrets(d))
 	for _, note := range notes {
-		e.log.Warn("new revision", zap.String("deployment", d.ID), zap.String("note", note))
+		e.log.Warn("new revision", zap.String("deployment", d.ID), zap.String("note", redact(note)))
 	}
 	if err != nil {
 		e.drop(d, p)
