@@ -16,7 +16,7 @@ SIZE_LIMIT := 14680064
 
 .PHONY: help
 help: ## list the targets
-	@awk 'BEGIN{FS=":.*## "} /^[a-z0-9-]+:.*## /{printf "  %-14s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN{FS=":.*## "} /^[a-z0-9 -]+:.*## /{printf "  %-14s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
 
 .PHONY: go-toolchain
 go-toolchain:
@@ -73,6 +73,12 @@ bench: build ## measure the budget of ARCHITECTURE.md and print it beside the bo
 .PHONY: crash
 crash: build ## crashes, kills, faults and losses of power on this machine, and what became of the tree: tables
 	@packaging/crash/run
+
+.PHONY: deb rpm packages
+deb rpm: go-toolchain ## packages for amd64 and arm64 into dist/, with digests and SBOMs; SIGNING_KEY=file signs them
+	@packaging/package/run $@
+packages: go-toolchain ## both, made twice and compared, and judged by lintian and rpmlint
+	@packaging/package/check
 
 .PHONY: size
 size: build ## fail when the stripped binary is larger than the budget

@@ -34,7 +34,7 @@ need() {
 	say "installing ${pkgs[*]}"
 	if command -v apt-get >/dev/null; then
 		export DEBIAN_FRONTEND=noninteractive
-		apt-get -qq update >/dev/null 2>&1 && said=$(apt-get -qq install -y --no-install-recommends "${pkgs[@]}" 2>&1 >/dev/null)
+		apt-get -qq update >/dev/null 2>&1 && said=$(apt-get -o DPkg::Lock::Timeout=300 -qq install -y --no-install-recommends "${pkgs[@]}" 2>&1 >/dev/null)
 	else
 		dnf -q -y install "${pkgs[@]}" >/dev/null
 	fi || die "the packages ${pkgs[*]} cannot be installed: ${said:-see above}"
