@@ -1,0 +1,114 @@
+variable "region" {
+  type        = string
+  description = "Region of the bake and of the image."
+}
+
+variable "release" {
+  type        = string
+  default     = "al2023"
+  description = "Release of Amazon Linux: al2023 or al2."
+  validation {
+    condition     = contains(["al2023", "al2"], var.release)
+    error_message = "The release is al2023 or al2."
+  }
+}
+
+variable "architecture" {
+  type        = string
+  default     = "x86_64"
+  description = "Processor of the image: x86_64 or arm64; instance_type must have it."
+  validation {
+    condition     = contains(["x86_64", "arm64"], var.architecture)
+    error_message = "The architecture is x86_64 or arm64."
+  }
+}
+
+variable "instance_type" {
+  type        = string
+  default     = "t3.small"
+  description = "Instance that is baked on; t4g.small for arm64."
+}
+
+variable "source_name" {
+  type        = string
+  default     = ""
+  description = "Pattern of the source image's name; empty for the newest of the release."
+}
+
+variable "source_owners" {
+  type        = list(string)
+  default     = ["amazon"]
+  description = "Accounts that the source image may come from."
+}
+
+variable "subnet_id" {
+  type        = string
+  default     = ""
+  description = "Subnet of the bake; empty for the default one."
+}
+
+variable "ssh_interface" {
+  type        = string
+  default     = "public_ip"
+  description = "How the instance is reached: public_ip, private_ip, session_manager."
+}
+
+variable "instance_profile" {
+  type        = string
+  default     = ""
+  description = "Instance profile of the bake: needed by session_manager alone. Never that of the fleet."
+}
+
+variable "encrypted" {
+  type        = bool
+  default     = true
+  description = "Encrypt the root volume of the image."
+}
+
+variable "kms_key_id" {
+  type        = string
+  default     = ""
+  description = "Key to encrypt with; empty for the account's default key."
+}
+
+variable "share_with" {
+  type        = list(string)
+  default     = []
+  description = "Accounts that may launch the image."
+}
+
+variable "name" {
+  type        = string
+  default     = "slipway"
+  description = "First word of the image's name."
+}
+
+variable "tags" {
+  type        = map(string)
+  default     = {}
+  description = "Tags of image, snapshots and the instance of the bake."
+}
+
+variable "package_dir" {
+  type        = string
+  default     = "dist"
+  description = "Folder with the rpm packages, as make rpm leaves them."
+}
+
+variable "package_version" {
+  type        = string
+  default     = "0.1.0"
+  description = "Version of the package to install."
+}
+
+variable "profile" {
+  type        = string
+  default     = "packaging/provision/tinitter.yml"
+  description = "Profile for slipway provision apply."
+}
+
+variable "manifest" {
+  type        = string
+  default     = "manifest.json"
+  description = "File that tells which image was made."
+}
