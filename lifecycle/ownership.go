@@ -39,7 +39,7 @@ func (e *Engine) idle(ctx context.Context, group string) (unlock func(), err err
 	return unlock, nil
 }
 
-// unfinished finds a command of a group that was accepted and has no result. It changes nothing: the tickets are the daemon's.
+// unfinished finds a command of a group, or of any where it is "", that was accepted and has no result. It changes nothing: the tickets are the daemon's.
 func (ts *tickets) unfinished(group string) *Ticket {
 	names, err := filepath.Glob(ts.root.own("tickets", "*.json"))
 	if err != nil {
@@ -47,7 +47,7 @@ func (ts *tickets) unfinished(group string) *Ticket {
 	}
 	for _, name := range names {
 		t, err := ts.read(name)
-		if err == nil && t.deployment.GroupID == group && (t.State == Accepted || t.State == Running) && time.Since(t.Received) < ticketLife {
+		if err == nil && (group == "" || t.deployment.GroupID == group) && (t.State == Accepted || t.State == Running) && time.Since(t.Received) < ticketLife {
 			return t
 		}
 	}

@@ -175,6 +175,9 @@ func (d *daemon) connect(ctx context.Context, engine *lifecycle.Engine, publish 
 		return nil, &exitError{exitConfig, err}
 	}
 	d.log.Info("this host", zap.String("host", who.HostID), zap.String("region", who.Region), zap.String("endpoint", endpoint), zap.Bool("on_premises", who.OnPremises))
+	if _, err := engine.Own(who.HostID); err != nil {
+		return nil, &exitError{exitFailure, err}
+	}
 	a := agent.New(agent.Options{
 		Commands: commands, Engine: engine, Trust: d.trust, HostID: who.HostID, Pace: pace(d.live.Load()), PollBound: pollBound(d.cfg),
 		MaxConcurrent: d.cfg.MaxConcurrent, Changed: publish, Polled: d.health.Metrics().Poll, Log: d.log.Named("agent"),
