@@ -48,15 +48,15 @@ source "amazon-ebs" "image" {
   ssh_username  = "ec2-user"
   ssh_interface = var.ssh_interface
 
-  ami_name              = "${var.name}-${var.release}-${local.stamp}"
-  ami_description       = "${var.name}: ${var.release} with PHP, httpd and slipway ${var.package_version}"
-  ami_users             = var.share_with
-  force_deregister      = false
-  encrypt_boot          = var.encrypted
-  kms_key_id            = var.kms_key_id
-  ebs_optimized         = true
-  shutdown_behavior     = "terminate"
-  iam_instance_profile  = var.instance_profile
+  ami_name             = "${var.name}-${var.release}-${local.stamp}"
+  ami_description      = "${var.name}: ${var.release} with PHP, httpd and slipway ${var.package_version}"
+  ami_users            = var.share_with
+  force_deregister     = false
+  encrypt_boot         = var.encrypted
+  kms_key_id           = var.kms_key_id
+  ebs_optimized        = true
+  shutdown_behavior    = "terminate"
+  iam_instance_profile = var.instance_profile
 
   # The instance that is baked speaks to the metadata service with a token only. One hop: nothing on it is a container.
   metadata_options {
