@@ -79,10 +79,10 @@ const lastWord = 100 * time.Millisecond
 func Worst(found []Finding) Status {
 	worst := OK
 	for _, f := range found {
-		switch {
-		case f.Status == Fail:
+		switch f.Status {
+		case Fail:
 			return Fail
-		case f.Status == Warn:
+		case Warn:
 			worst = Warn
 		}
 	}

@@ -194,11 +194,7 @@ func (d *daemon) identify(ctx context.Context, publish func(agent.Status)) (*ide
 	var told string
 	began := time.Now()
 	for delay := time.Second; ; delay = min(2*delay, time.Minute) {
-		who, err := identity.Resolve(ctx, identity.Options{
-			OnPremisesFile: d.cfg.OnPremisesConfigFile, HostID: d.p.getenv("AWS_HOST_IDENTIFIER"), Region: d.p.getenv("AWS_REGION"),
-			AllowIMDSv1: d.cfg.IMDS.AllowV1, IMDSEndpoint: d.cfg.IMDS.Endpoint, AllowEnvCredentials: d.cfg.AllowEnvCredentials(),
-			Getenv: d.p.getenv, Log: d.log.Named("identity"),
-		})
+		who, err := identity.Resolve(ctx, d.p.identityOptions(d.cfg, d.log.Named("identity")))
 		if err == nil {
 			return who, nil
 		}

@@ -9,6 +9,9 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"go.uber.org/zap"
+
+	"slipway/agent/config"
 	"slipway/agent/identity"
 	"slipway/lifecycle/bundle"
 )
@@ -36,16 +39,24 @@ func (f *lateFetcher) Bring(ctx context.Context, rev bundle.Revision, file *os.F
 	return fetcher.Bring(ctx, rev, file, to, limits)
 }
 
+// objects makes the client of S3.
+func (p *program) objects(c *config.Config, who *identity.Identity, client *http.Client, log *zap.Logger) (*bundle.Objects, error) {
+	endpoint, err := identity.S3Endpoint(identity.EndpointOptions{Override: c.S3EndpointOverride, Region: who.Region, Domain: who.Domain, FIPS: c.UseFIPSMode})
+	if err != nil {
+		return nil, err
+	}
+	return bundle.NewS3(bundle.S3Options{
+		Region: who.Region, Endpoint: endpoint, PathStyle: c.S3.PathStyle, Credentials: who.Credentials, HTTP: client,
+		PartSize: int64(c.S3.PartSize), Concurrency: c.S3.Concurrency, Log: log,
+	}), nil
+}
+
 // connectStorage makes the clients for S3 and GitHub.
 func (d *daemon) connectStorage(who *identity.Identity, client *http.Client) error {
-	endpoint, err := identity.S3Endpoint(identity.EndpointOptions{Override: d.cfg.S3EndpointOverride, Region: who.Region, Domain: who.Domain, FIPS: d.cfg.UseFIPSMode})
+	objects, err := d.p.objects(d.cfg, who, client, d.log.Named("s3"))
 	if err != nil {
 		return err
 	}
-	objects := bundle.NewS3(bundle.S3Options{
-		Region: who.Region, Endpoint: endpoint, PathStyle: d.cfg.S3.PathStyle, Credentials: who.Credentials, HTTP: client,
-		PartSize: int64(d.cfg.S3.PartSize), Concurrency: d.cfg.S3.Concurrency, Log: d.log.Named("s3"),
-	})
 	d.fetcher.ready.Store(&bundle.Fetcher{S3: objects, HTTP: client, Log: d.log.Named("bundle")})
 	return nil
 }
