@@ -383,6 +383,9 @@ func answered(ctx context.Context, c *config.Config) doctor.Result {
 	if err != nil || r == nil || r.Listen == "" {
 		return skipped("the agent serves none")
 	}
+	if c.Health.Probe.URL == "" {
+		return skipped("nothing is probed (health.probe.url)")
+	}
 	healthy := func(status int) bool { return status == http.StatusOK }
 	return doctor.Answers("", "http://"+r.Listen+c.Health.Path, healthy, http.DefaultClient, "curl -s http://"+r.Listen+c.Health.Path+"?verbose says why").Run(ctx)
 }
