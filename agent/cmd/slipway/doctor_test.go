@@ -82,7 +82,7 @@ func TestDoctor(t *testing.T) {
 
 	tests := []struct {
 		name   string
-		spoil func(t *testing.T) (mend func())
+		spoil  func(t *testing.T) (mend func())
 		line   string
 		status doctor.Status
 		text   string
