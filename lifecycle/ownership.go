@@ -160,3 +160,12 @@ func (e *Engine) Forget(ctx context.Context, group string) (gone []string, err e
 	}
 	return gone, nil
 }
+
+// Unfinished tells a command that was accepted and has no result yet, "" if there is none.
+func (e *Engine) Unfinished() string {
+	t := e.tickets.unfinished("")
+	if t == nil {
+		return ""
+	}
+	return fmt.Sprintf("%s of %s", t.Event, t.deployment.ID)
+}

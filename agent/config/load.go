@@ -11,13 +11,15 @@ import (
 	"time"
 )
 
-// The default files (C-2 and our own).
+// The default files (C-2 and our own). Of those of the official agent the first that is there counts.
 const (
 	referenceFile         = "/etc/codedeploy-agent/conf/codedeployagent.yml"
 	referenceFileFallback = "/opt/codedeploy-agent/conf/codedeployagent.yml"
-	slipwayFile           = "/etc/slipway/slipway.yml"
-	slipwayName           = "slipway.yml"
-	dropInFolder          = "conf.d"
+	// KeptReferenceFile is what `slipway migrate` kept of it, for when the official agent's package has taken its own with it.
+	KeptReferenceFile = "/etc/slipway/official/codedeployagent.yml"
+	slipwayFile       = "/etc/slipway/slipway.yml"
+	slipwayName       = "slipway.yml"
+	dropInFolder      = "conf.d"
 )
 
 // LoadOptions says where to look.
@@ -160,7 +162,7 @@ func (o LoadOptions) sources() sources {
 	if o.File == "" {
 		ours := o.Root + slipwayFile
 		return sources{
-			alternatives: []string{o.Root + referenceFile, o.Root + referenceFileFallback},
+			alternatives: []string{o.Root + referenceFile, o.Root + referenceFileFallback, o.Root + KeptReferenceFile},
 			file:         ours,
 			dropIns:      filepath.Join(filepath.Dir(ours), dropInFolder),
 		}
