@@ -17,7 +17,11 @@ import (
 // download carries out DownloadBundle: retention, the revision's arrival, which may have begun with an earlier event, then the archive
 // appears under its name in one step and the most-recent pointer is written (I-9). An error or a crash leaves no partial archive.
 func (e *Engine) download(ctx context.Context, d *Deployment) Result {
-	ctx, cancel := e.graced(ctx)
+	patience := e.settings.Load().StopTimeout
+	if e.opts.Attended {
+		patience = 0
+	}
+	ctx, cancel := graced(ctx, patience)
 	defer cancel()
 	began := time.Now()
 	gone, err := e.root.prune(d.GroupID, d.ID, e.settings.Load().retention(), pruning{spare: d.ReuseFrom}) // its archive is taken over

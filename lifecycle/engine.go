@@ -46,6 +46,10 @@ type Options struct {
 	Guest   bool
 	Log     *zap.Logger
 	Observe func(Observation) // is told what happens, from the goroutine that does it; nil: nobody
+	Begin   func(Step)        // is told what begins, likewise
+	// Attended says that a person waits for what goes on, and ends it with the context of Run: a running script gets TERM, the grace and
+	// KILL, a download ends at once. An installation is finished or undone as ever.
+	Attended bool
 }
 
 // Settings are the options that may change while the engine works: see Engine.Set.
@@ -163,6 +167,9 @@ func defaults(o *Options) {
 	}
 	if o.Observe == nil {
 		o.Observe = func(Observation) {}
+	}
+	if o.Begin == nil {
+		o.Begin = func(Step) {}
 	}
 }
 
@@ -305,7 +312,8 @@ func (e *Engine) Noop(d *Deployment, ev Event) (bool, error) {
 // Run may be called again for the same ticket, in this process or the next: what was done is found and not repeated.
 func (e *Engine) Run(ctx context.Context, t *Ticket) Result {
 	began, d := time.Now(), t.deployment
-	unlock, err := e.group(d.GroupID).lock(ctx)
+	e.opts.Begin(Step{Event: t.Event})
+	unlock, err := e.group(d.GroupID).lock(ctx, func() { e.opts.Begin(Step{Event: t.Event, Waiting: true}) })
 	switch {
 	case ctx.Err() != nil:
 		if err == nil {
@@ -381,11 +389,11 @@ func guard(f func() error) (err error) {
 	return f()
 }
 
-// graced is a context for work that may go on for StopTimeout after ctx ends, and is then suspended.
-func (e *Engine) graced(ctx context.Context) (context.Context, context.CancelFunc) {
+// graced is a context for work that may go on for some time after ctx ends, and is then suspended.
+func graced(ctx context.Context, patience time.Duration) (context.Context, context.CancelFunc) {
 	work, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
-		timer := time.AfterFunc(e.settings.Load().StopTimeout, func() { cancel(ErrSuspended) })
+		timer := time.AfterFunc(patience, func() { cancel(ErrSuspended) })
 		context.AfterFunc(work, func() { timer.Stop() })
 	})
 	return work, func() { stop(); cancel(context.Canceled) }

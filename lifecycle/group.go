@@ -28,8 +28,8 @@ func (e *Engine) group(id string) *group {
 // groupPoll is how often a lock that another process has is tried again.
 const groupPoll = 50 * time.Millisecond
 
-// lock waits for the group, at most until ctx ends.
-func (g *group) lock(ctx context.Context) (unlock func(), err error) {
+// lock waits for the group, at most until ctx ends. waiting, if not nil, is called once where another process has it.
+func (g *group) lock(ctx context.Context, waiting func()) (unlock func(), err error) {
 	g.mu.Lock()
 	defer func() {
 		if err != nil {
@@ -40,6 +40,7 @@ func (g *group) lock(ctx context.Context) (unlock func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock the deployment group: %w", err)
 	}
+	told := waiting == nil
 	for {
 		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if err == nil {
@@ -48,6 +49,10 @@ func (g *group) lock(ctx context.Context) (unlock func(), err error) {
 		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
 			f.Close()
 			return nil, fmt.Errorf("lock the deployment group: %s: %w", g.name, err)
+		}
+		if !told {
+			told = true
+			waiting()
 		}
 		timer := time.NewTimer(groupPoll)
 		select {

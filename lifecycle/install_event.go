@@ -14,13 +14,14 @@ import (
 // installFiles carries out the Install event: plan, transaction, pointer (section 3 of the installation rules). A crash between the
 // transaction and the pointer is made good by the next call, which finds the installation committed.
 func (e *Engine) installFiles(ctx context.Context, d *Deployment) Result {
-	ctx, cancel := e.graced(ctx)
+	ctx, cancel := graced(ctx, e.settings.Load().StopTimeout)
 	defer cancel()
 	e.recover(ctx) // a command beside the daemon may have been killed in the middle of one
 	summary := "installed before the restart"
+	var changes *install.Counts
 	if done, ok := install.Committed(e.root.path, d.GroupID); !ok || done != d.ID {
 		var err error
-		if summary, err = e.transact(ctx, d); err != nil {
+		if summary, changes, err = e.transact(ctx, d); err != nil {
 			return failure(ctx, err)
 		}
 	}
@@ -30,40 +31,42 @@ func (e *Engine) installFiles(ctx context.Context, d *Deployment) Result {
 	if err := e.diverge(d); err != nil {
 		return failure(ctx, err)
 	}
-	return success("", summary)
+	r := success("", summary)
+	r.Changes = changes
+	return r
 }
 
-func (e *Engine) transact(ctx context.Context, d *Deployment) (summary string, err error) {
+func (e *Engine) transact(ctx context.Context, d *Deployment) (summary string, changes *install.Counts, err error) {
 	if err := e.root.mkdir(instructionsFolder); err != nil {
-		return "", err
+		return "", nil, err
 	}
 	archive := e.root.archive(d)
 	if !isDir(archive) {
-		return "", fmt.Errorf("there is nothing to install: %s is missing, DownloadBundle has to come first", archive)
+		return "", nil, fmt.Errorf("there is nothing to install: %s is missing, DownloadBundle has to come first", archive)
 	}
 	spec, err := readSpec(archive, d.AppSpecFilename)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	if err := appspec.CheckEvents(spec, d.PossibleEvents, scripted()); err != nil {
-		return "", err
+		return "", nil, err
 	}
 	if err := e.settings.Load().Policy.allows(spec); err != nil {
-		return "", err
+		return "", nil, err
 	}
 	plan, unlock, err := plan(ctx, e.request(d, spec, archive))
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	defer unlock()
 	done, err := plan.Apply(ctx)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	if left := done.Warnings[min(len(plan.Warnings()), len(done.Warnings)):]; len(left) > 0 { // the plan has told its own
 		e.log.Warn("installed, but something could not be tidied up", zap.String("deployment", d.ID), zap.Strings("what", left))
 	}
-	return strings.Join(append([]string{plan.Summary()}, done.Warnings...), "; "), nil
+	return strings.Join(append([]string{plan.Summary()}, done.Warnings...), "; "), &done.Counts, nil
 }
 
 // plan plans an installation while nobody else installs to any place that it has to do with, until unlock is called.

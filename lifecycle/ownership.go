@@ -25,7 +25,7 @@ func (e *Engine) idle(ctx context.Context, group string) (unlock func(), err err
 	}
 	brief, cancel := context.WithTimeout(ctx, handPatience)
 	defer cancel()
-	unlock, err = e.group(group).lock(brief)
+	unlock, err = e.group(group).lock(brief, nil)
 	switch {
 	case err != nil && ctx.Err() == nil && brief.Err() != nil:
 		return nil, fmt.Errorf("%w: try again when it has ended (slipway status)", ErrInHand)

@@ -73,7 +73,7 @@ func TestOwnershipInHand(t *testing.T) {
 			t.Errorf("Adopt() = %v, want ErrInHand", err)
 		}
 	}
-	other, err := (&group{name: b.root.own("groups", id+".lock")}).lock(t.Context())
+	other, err := (&group{name: b.root.own("groups", id+".lock")}).lock(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

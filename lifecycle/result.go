@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"slipway/hooks"
+	"slipway/lifecycle/install"
 )
 
 // Code is the outcome of a command as the service knows it (section 7 of the protocol).
@@ -47,6 +48,9 @@ type Result struct {
 	Script  string `json:"script,omitempty"`  // the location as the appspec has it (P-55)
 	Message string `json:"message,omitempty"` // the sentence for a person; on success the tag that the service reads (P-54, V-24)
 	Log     string `json:"log,omitempty"`     // what a person needs of the output; on success a summary
+	// Path is where the failed script lies, and Changes what an installation has done, for a person who waits for the result.
+	Path    string          `json:"-"`
+	Changes *install.Counts `json:"-"`
 	// Err is the cause, for the log of the daemon. It wraps ErrSuspended when the command is not over.
 	Err error `json:"-"`
 }

@@ -87,7 +87,7 @@ func (e *Engine) Prune(ctx context.Context, group string, keep Retention, dry bo
 	if err := confined("deployment group", group); err != nil {
 		return nil, err
 	}
-	unlock, err := e.group(group).lock(ctx)
+	unlock, err := e.group(group).lock(ctx, nil)
 	if err != nil {
 		return nil, err
 	}

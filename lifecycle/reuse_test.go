@@ -184,7 +184,7 @@ func TestGuest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	unlock, err := b.group("g-1").lock(t.Context())
+	unlock, err := b.group("g-1").lock(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

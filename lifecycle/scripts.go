@@ -40,6 +40,9 @@ func (e *Engine) scripts(ctx context.Context, t *Ticket) Result {
 	if err != nil {
 		return failure(ctx, err)
 	}
+	if rev.archive == "" && rev.whose == thisRevision && d.Local { // L-16
+		return failure(ctx, fmt.Errorf("%s runs the scripts of the revision that is deployed, and DownloadBundle, which comes behind it, has not brought it yet", t.Event))
+	}
 	if rev.archive == "" {
 		return success("", fmt.Sprintf("%s: nothing to run, there is no archive of %s", t.Event, rev.whose))
 	}
@@ -120,8 +123,11 @@ func (e *Engine) script(ctx context.Context, t *Ticket, rev revision, i int, s a
 	if i == 0 || !e.scriptsBegan(t) { // one that is gone may come before
 		order.Header = []string{"LifecycleEvent - " + string(t.Event)}
 	}
+	e.opts.Begin(Step{Event: t.Event, Script: s.Location, RunAs: s.RunAs, Timeout: s.Timeout})
 	out, err := e.runOnce(ctx, order)
 	switch {
+	case err != nil && ctx.Err() != nil && e.opts.Attended:
+		return &Result{Err: fmt.Errorf("%w: script %s has not run", ErrSuspended, s.Location)}, out
 	case err != nil && ctx.Err() != nil:
 		return &Result{Err: fmt.Errorf("%w: script %s goes on", ErrSuspended, s.Location)}, out
 	case err != nil:
@@ -129,6 +135,9 @@ func (e *Engine) script(ctx context.Context, t *Ticket, rev revision, i int, s a
 		return &r, out
 	}
 	r := e.verdict(t, s, out)
+	if r != nil {
+		r.Path = path
+	}
 	if r != nil && rev.whose != thisRevision {
 		r.Message += rev.wayOut()
 	}
@@ -145,10 +154,37 @@ func (e *Engine) runOnce(ctx context.Context, order hooks.Script) (hooks.Result,
 		if err != nil {
 			return hooks.Result{}, err
 		}
-		out, err := run.Wait(ctx)
+		out, err := e.wait(ctx, run)
 		// An earlier process was lost before it had handed the script over: nothing ran, and nothing will in that run. A shim of our own
 		// that breaks down every time (a full disk, a host out of processes) is an error.
 		if !errors.Is(err, hooks.ErrNotStarted) || tries == maxStarts {
+			return out, err
+		}
+	}
+}
+
+// stopPause is how often the end of a script is asked for that is only just being started.
+const stopPause = 10 * time.Millisecond
+
+// wait waits for the result of a run. Where a person waits, the end of ctx ends the script, and that is its result.
+func (e *Engine) wait(ctx context.Context, run *hooks.Run) (hooks.Result, error) {
+	out, err := run.Wait(ctx)
+	if err == nil || ctx.Err() == nil || !e.opts.Attended {
+		return out, err
+	}
+	for over := context.WithoutCancel(ctx); ; {
+		err := run.Stop()
+		if err == nil {
+			return run.Wait(over)
+		}
+		if !errors.Is(err, fs.ErrNotExist) { // it goes on, and there is nothing to do about it
+			e.log.Error("the script cannot be ended", zap.Error(err))
+			return out, context.Cause(ctx)
+		}
+		soon, cancel := context.WithTimeout(over, stopPause)
+		out, err = run.Wait(soon) // until it has begun, or it is known that it never will
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) {
 			return out, err
 		}
 	}
