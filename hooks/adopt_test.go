@@ -13,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -297,6 +298,34 @@ func TestStop(t *testing.T) {
 	}
 	if err := run.Stop(); err != nil {
 		t.Errorf("second Stop() = %v", err)
+	}
+}
+
+// Stop once more leaves out the rest of the grace.
+func TestStopAtOnce(t *testing.T) {
+	t.Parallel()
+	s := write(t, "#!/bin/sh\ntrap 'echo x >\"$D/asked\"' TERM\necho x >\"$D/begun\"\nwhile :; do sleep 0.05; done\n")
+	s.Grace = time.Hour
+	begun, asked := fifo(t, filepath.Join(base(s), "begun")), fifo(t, filepath.Join(base(s), "asked"))
+	run, err := newRunner(t).Start(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read(t, begun)
+	for range 2 {
+		if err := run.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		if asked != "" { // the first is heeded, and does not end it
+			read(t, asked)
+			asked = ""
+		}
+	}
+	if res := await(t, run); kindOf(res.Err) != "failed" || !strings.Contains(res.Err.Error(), "was ended on request and was killed (after") {
+		t.Errorf("Err = %v", res.Err)
+	}
+	if left := marked(base(s)); len(left) > 0 {
+		t.Errorf("left: %v", left)
 	}
 }
 

@@ -77,6 +77,8 @@ func (s *shim) cut(ended <-chan ending, childless <-chan struct{}, kind error, w
 		if s.script.Grace == 0 {
 			how = " and was killed"
 		}
+	case <-s.again:
+		how = " and was killed"
 	}
 	left := s.cage.kill(time.Now().Add(killTime))
 	drain := time.NewTimer(drainTime)

@@ -33,7 +33,8 @@ type shim struct {
 	red     *redactor
 	out     *output
 	cage    *cage
-	stop    <-chan struct{}
+	stop    <-chan struct{} // closed: the script is to end
+	again   <-chan struct{} // closed: at once
 	result  Result
 }
 
@@ -45,7 +46,7 @@ func ShimMain(args []string) int {
 		fmt.Fprintln(os.Stderr, usage)
 		return 64
 	}
-	stop := seclude()
+	stop, again := seclude()
 	id, err := identify()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -62,6 +63,7 @@ func ShimMain(args []string) int {
 	}
 	s, err := board(h, stop)
 	if err == nil {
+		s.again = again
 		err = s.begin(id)
 	}
 	if err != nil {
@@ -109,8 +111,8 @@ func board(h handed, stop <-chan struct{}) (*shim, error) {
 }
 
 // seclude makes this process one that nothing but its script concerns: no inherited descriptors, no core dumps, parent of all
-// orphans below it, deaf to all signals but KILL and TERM, which is the wish to end the script.
-func seclude() <-chan struct{} {
+// orphans below it, deaf to all signals but KILL and TERM, which is the wish to end the script, and the second time to end it without grace.
+func seclude() (stop, again <-chan struct{}) {
 	if unix.CloseRange(orderFD, ^uint(0), unix.CLOSE_RANGE_CLOEXEC) != nil {
 		entries, _ := os.ReadDir("/proc/self/fd")
 		for _, e := range entries {
@@ -124,18 +126,18 @@ func seclude() <-chan struct{} {
 	_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 	// What is caught here is back at its default in the script, also where whoever started the agent had it ignored.
-	caught, stop := make(chan os.Signal, 8), make(chan struct{})
+	caught, asked := make(chan os.Signal, 8), [2]chan struct{}{make(chan struct{}), make(chan struct{})}
 	signal.Notify(caught, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGPIPE, unix.SIGALRM, unix.SIGUSR1, unix.SIGUSR2,
 		unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGCONT, unix.SIGCHLD, unix.SIGXCPU, unix.SIGXFSZ, unix.SIGVTALRM, unix.SIGPROF)
 	go func() {
-		for asked := false; ; {
-			if sig := <-caught; sig == unix.SIGTERM && !asked {
-				asked = true
-				close(stop)
+		for n := 0; ; {
+			if sig := <-caught; sig == unix.SIGTERM && n < len(asked) {
+				close(asked[n])
+				n++
 			}
 		}
 	}()
-	return stop
+	return asked[0], asked[1]
 }
 
 // identify is what this process is known by: in a shim that waits it is looked up before there is an order.

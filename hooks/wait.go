@@ -135,8 +135,8 @@ func lastWords(dir string) string {
 	return "it said: " + clip(plain([]byte(first)), excerptLine)
 }
 
-// Stop asks the shim to end the script now: TERM, grace, KILL. The result is an ErrFailed that says so. A run that is over
-// is left as it is.
+// Stop asks the shim to end the script now: TERM, grace, KILL. The result is an ErrFailed that says so. Called once more it
+// leaves out what is left of the grace. A run that is over is left as it is.
 func (r *Run) Stop() error {
 	select {
 	case <-r.released:

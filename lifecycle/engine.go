@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap"
 
 	"slipway/hooks"
+	"slipway/lifecycle/appspec"
 	"slipway/lifecycle/bundle"
 	"slipway/lifecycle/install"
 )
@@ -50,6 +51,8 @@ type Options struct {
 	// Attended says that a person waits for what goes on, and ends it with the context of Run: a running script gets TERM, the grace and
 	// KILL, a download ends at once. An installation is finished or undone as ever.
 	Attended bool
+	// Choose changes which scripts of an event run, and how; nil: those of the appspec. It may change the list that it is given.
+	Choose func(Event, []appspec.Script) ([]appspec.Script, error)
 }
 
 // Settings are the options that may change while the engine works: see Engine.Set.
@@ -87,6 +90,7 @@ type Observation struct {
 	Exit       int           // exit status of the script
 	Took       time.Duration // of the script or of the event
 	Bytes      int64         // of the bundle that was downloaded
+	Run        *hooks.Result // of the script: all that is known of its run
 }
 
 // Engine carries out deployment commands. Its methods may be called from several goroutines; commands of one deployment

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -57,6 +58,11 @@ func (e *Engine) scripts(ctx context.Context, t *Ticket) Result {
 		return failure(ctx, err)
 	}
 	list := spec.Scripts(string(t.Event))
+	if e.opts.Choose != nil {
+		if list, err = e.opts.Choose(t.Event, list); err != nil {
+			return failure(ctx, err)
+		}
+	}
 	if len(list) == 0 {
 		return success("", fmt.Sprintf("%s: no scripts in the appspec of %s", t.Event, rev.whose))
 	}
@@ -196,6 +202,9 @@ func (e *Engine) verdict(t *Ticket, s appspec.Script, out hooks.Result) *Result 
 	for _, note := range out.Notes {
 		log.Info("script: " + note)
 	}
+	for _, left := range out.Left {
+		log.Info("the script left a process running", zap.Int("pid", left.PID), zap.String("process", left.Command))
+	}
 	for _, h := range out.Holders {
 		log.Warn("a process that the script left behind holds its output", zap.Int("pid", h.PID), zap.String("process", h.Command), zap.String("stream", h.Stream), zap.Int("descriptor", h.FD))
 	}
@@ -208,7 +217,7 @@ func (e *Engine) verdict(t *Ticket, s appspec.Script, out hooks.Result) *Result 
 			}
 		}
 	}
-	e.opts.Observe(Observation{Event: t.Event, Deployment: t.deployment.ID, Script: s.Location, Code: code, Exit: out.Exit, Took: out.Ended.Sub(out.Started)})
+	e.opts.Observe(Observation{Event: t.Event, Deployment: t.deployment.ID, Script: s.Location, Code: code, Exit: out.Exit, Took: out.Ended.Sub(out.Started), Run: &out})
 	if code == Succeeded {
 		return nil
 	}
@@ -225,10 +234,37 @@ func within(archive, location string) (string, error) {
 	return filepath.Join(archive, local), nil
 }
 
+// maxTold is how many left-over processes a report names.
+const maxTold = 4
+
+// leftovers names the processes that a script left running, and says which of them hold its output.
+func leftovers(out hooks.Result) []string {
+	left := slices.Clone(out.Left)
+	held := map[int][]string{}
+	for _, h := range out.Holders {
+		if !slices.ContainsFunc(left, func(p hooks.Process) bool { return p.PID == h.PID }) {
+			left = append(left, h.Process)
+		}
+		held[h.PID] = append(held[h.PID], fmt.Sprintf("%s as descriptor %d", h.Stream, h.FD))
+	}
+	var told []string
+	for i, p := range left {
+		if i == maxTold {
+			return append(told, fmt.Sprintf("%d more processes go on", len(left)-i))
+		}
+		text := fmt.Sprintf("process %d (%s) goes on", p.PID, p.Command)
+		if streams := held[p.PID]; len(streams) > 0 {
+			text += " and holds " + strings.Join(streams, ", ")
+		}
+		told = append(told, text)
+	}
+	return told
+}
+
 func summary(s appspec.Script, out hooks.Result) string {
 	text := fmt.Sprintf("%s %s", s.Location, rounded(out.Ended.Sub(out.Started)))
-	if n := len(out.Left); n > 0 {
-		text += fmt.Sprintf(" (%d processes go on)", n)
+	if left := leftovers(out); len(left) > 0 {
+		text += " (" + strings.Join(left, "; ") + ")"
 	}
 	return text
 }

@@ -2,13 +2,20 @@ package lifecycle
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+
 	"slipway/hooks"
+	"slipway/lifecycle/appspec"
 	"slipway/lifecycle/bundle"
 )
 
@@ -117,4 +124,85 @@ func TestPrepare(t *testing.T) {
 	}
 	defer without.Close()
 	without.Prepare()
+}
+
+// What a script left running is named in the report of its success and in the log, with what it holds.
+func TestLeftOversAreTold(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, func(o *Options) { o.Settings.OpenOutputWait = 300 * time.Millisecond })
+	b.put("v1", map[string]string{
+		"appspec.yml": b.appspecOf("AfterInstall=s.sh"), "content/f": "",
+		"s.sh": "#!/bin/sh\nsleep 303 &\necho $! >>\"$OUT/pids\"\nsleep 304 >/dev/null 2>&1 &\necho $! >>\"$OUT/pids\"\n",
+	})
+	spec := b.spec("d-1", "v1")
+	b.deploy(spec, DownloadBundle)
+	r := b.do(AfterInstall, spec)
+	var pids []int
+	for _, field := range strings.Fields(b.read("pids")) {
+		pid, err := strconv.Atoi(field)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
+		pids = append(pids, pid)
+	}
+	if len(pids) != 2 || r.Code != Succeeded {
+		t.Fatalf("pids %v, result %+v", pids, r)
+	}
+	for _, want := range []string{
+		fmt.Sprintf("process %d (sleep 303) goes on and holds stdout as descriptor 1, stderr as descriptor 2", pids[0]),
+		fmt.Sprintf("process %d (sleep 304) goes on", pids[1]),
+	} {
+		if !strings.Contains(r.Log, want) {
+			t.Errorf("the log of the result is %q, want %q in it", r.Log, want)
+		}
+	}
+	if n := b.logs.FilterMessage("the script left a process running").Len(); n != 2 {
+		t.Errorf("%d lines of the log tell of a process, want 2", n)
+	}
+	if n := b.logs.FilterMessage("a process that the script left behind holds its output").FilterField(zap.Int("pid", pids[0])).Len(); n != 2 {
+		t.Errorf("%d lines of the log tell of a held stream, want 2", n)
+	}
+}
+
+// However many there are, a report stays short.
+func TestLeftOversAreFew(t *testing.T) {
+	var out hooks.Result
+	for pid := range 9 {
+		out.Left = append(out.Left, hooks.Process{PID: pid + 1, Command: "x"})
+	}
+	got := leftovers(out)
+	if len(got) != maxTold+1 || got[maxTold] != "5 more processes go on" {
+		t.Errorf("leftovers() = %q", got)
+	}
+}
+
+// Choose picks from the scripts of an event and changes them.
+func TestChoose(t *testing.T) {
+	t.Parallel()
+	refuse := errors.New("no such script")
+	var fails error
+	b := newBench(t, func(o *Options) {
+		o.Choose = func(ev Event, list []appspec.Script) ([]appspec.Script, error) {
+			if fails != nil {
+				return nil, fails
+			}
+			list = list[1:]
+			list[0].Timeout = time.Second
+			return list, nil
+		}
+	})
+	b.put("v1", map[string]string{
+		"appspec.yml": b.appspecOf() + "hooks:\n  AfterInstall:\n    - location: a.sh\n    - location: b.sh\n", "content/f": "",
+		"a.sh": "#!/bin/sh\necho a >>\"$OUT/proof\"\n", "b.sh": "#!/bin/sh\necho b >>\"$OUT/proof\"\nexec sleep 300\n",
+	})
+	spec := b.spec("d-1", "v1")
+	b.deploy(spec, DownloadBundle)
+	if r := b.do(AfterInstall, spec); r.Code != ScriptTimedOut || !strings.Contains(r.Message, "timeout of 1s") || b.read("proof") != "b\n" {
+		t.Errorf("result %+v, scripts wrote %q", r, b.read("proof"))
+	}
+	fails = refuse
+	if r := b.do(AfterInstall, spec); r.Code != UnknownError || !errors.Is(r.Err, refuse) {
+		t.Errorf("result %+v", r)
+	}
 }
