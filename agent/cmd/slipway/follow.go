@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -24,9 +25,17 @@ type follower struct {
 	only  *lifecycle.Past // nil: all
 	logs  map[string]*scriptsLog
 	watch *fsnotify.Watcher // nil where there can be none
-	out   *logPrinter
-	seen  [2]stamp // of what tells of the ends of events
-	ended bool     // the deployment seemed to be over when they were looked at
+	out   logSink
+	named func(*known) // is told what is known, when a deployment has come; nil: nobody
+	mu    sync.Mutex   // held while lines are printed
+	seen  [2]stamp     // of what tells of the ends of events
+	ended bool         // the deployment seemed to be over when they were looked at
+}
+
+// logSink takes the lines of logs.
+type logSink interface {
+	line(logLine) error
+	flush() error
 }
 
 // stamp tells one state of a file from another.
@@ -45,15 +54,13 @@ func stampOf(name string) stamp {
 
 // followLogs prints the log of a deployment and goes on until its end or, where none is named, that of ctx.
 func (p *program) followLogs(ctx context.Context, root string, k *known, past *lifecycle.Past, named bool, last int, out *logPrinter) error {
-	f := &follower{root: root, logs: map[string]*scriptsLog{}, out: out}
+	f := newFollower(root, out)
+	f.named = func(k *known) { out.name = k.name }
 	defer f.close()
 	if named {
 		f.only = past
 	} else if past != nil && k.inHand[past.Deployment] == "" {
 		past = nil // what is over is nobody's question
-	}
-	if watch, err := fsnotify.NewWatcher(); err == nil {
-		f.watch = watch
 	}
 	if err := f.look(func(l *scriptsLog) error {
 		if past != nil && l.group == past.Group && l.deployment == past.Deployment {
@@ -70,6 +77,22 @@ func (p *program) followLogs(ctx context.Context, root string, k *known, past *l
 		return failed(err)
 	}
 	return out.flush()
+}
+
+func newFollower(root string, out logSink) *follower {
+	f := &follower{root: root, logs: map[string]*scriptsLog{}, out: out}
+	if watch, err := fsnotify.NewWatcher(); err == nil {
+		f.watch = watch
+	}
+	return f
+}
+
+// catchUp prints what there is by now, of logs that are new too.
+func (f *follower) catchUp(ctx context.Context) error {
+	if err := f.look(f.fresh); err != nil {
+		return err
+	}
+	return f.drain(ctx)
 }
 
 // run prints until the deployment is over or ctx ends.
@@ -117,6 +140,8 @@ func (f *follower) run(ctx context.Context) error {
 
 // look finds the logs there are, begins with those that are new, and watches where others may turn up.
 func (f *follower) look(begin func(*scriptsLog) error) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	found, err := lifecycle.ScriptsLogs(f.root)
 	if err != nil {
 		return err
@@ -154,8 +179,8 @@ func (f *follower) look(begin func(*scriptsLog) error) error {
 
 // fresh begins with the log of a deployment that has come, whose group may have been unknown before.
 func (f *follower) fresh(l *scriptsLog) error {
-	if k, err := readKnown(f.root); err == nil {
-		f.out.name = k.name
+	if k, err := readKnown(f.root); err == nil && f.named != nil {
+		f.named(k)
 	}
 	return l.begin(-1)
 }
@@ -169,6 +194,8 @@ func (f *follower) observe(dir string) {
 
 // drain prints what there is.
 func (f *follower) drain(ctx context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	for more := true; more && ctx.Err() == nil; {
 		more = false
 		for _, l := range f.logs {
