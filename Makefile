@@ -80,6 +80,11 @@ deb rpm: go-toolchain ## packages for amd64 and arm64 into dist/, with digests a
 packages: go-toolchain ## both, made twice and compared, and judged by lintian and rpmlint
 	@packaging/package/check
 
+.PHONY: hostile
+hostile: build ## hooks that do what they should not, run by the built program: what was reported, when, and what was left: a table
+	@out=$$(SLIPWAY_BINARY=$(CURDIR)/bin/slipway HOSTILE_BYTES=1073741824 go test -count=1 -v -timeout 10m -run TestHostileTable ./agent/cmd/slipway 2>&1) || status=$$?; \
+	  if [ -n "$$status" ]; then echo "$$out"; fi; echo "$$out" | sed -n 's/^.*hostile: //p'; exit $${status:-0}
+
 .PHONY: size
 size: build ## fail when the stripped binary is larger than the budget
 	@n=$$(stat -c %s bin/slipway); awk -v n=$$n -v l=$(SIZE_LIMIT) 'BEGIN{printf "bin/slipway %.2f MiB of %.0f MiB\n",n/1048576,l/1048576; exit n>l}'

@@ -50,6 +50,7 @@ type host struct {
 	gate    func(http.ResponseWriter, *http.Request) bool // sees S3 requests first; true: it has answered
 	mu      sync.Mutex                                    // guards gate
 	config  string
+	binary  string   // slipway itself; the test binary, or SLIPWAY_BINARY, if it is empty
 	extra   []string // environment
 	cmd     *exec.Cmd
 	output  syncBuffer
@@ -151,6 +152,9 @@ func (h *host) program(args ...string) *exec.Cmd {
 	binary := "/proc/self/exe"
 	if b := os.Getenv("SLIPWAY_BINARY"); b != "" {
 		binary = b
+	}
+	if h.binary != "" {
+		binary = h.binary
 	}
 	cmd := exec.Command(binary, args...)
 	cmd.Args[0] = "slipway"

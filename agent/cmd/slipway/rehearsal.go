@@ -36,6 +36,7 @@ type jsonRehearsal struct {
 	Code       int          `json:"code"`
 	Message    string       `json:"message"`
 	Log        string       `json:"log"`
+	TookMS     int64        `json:"took_ms"`
 	Folder     string       `json:"folder,omitempty"` // that was kept
 	Scripts    []jsonScript `json:"scripts"`
 }
@@ -71,7 +72,9 @@ func (p *program) newRehearsal(d *lifecycle.Deployment, ev lifecycle.Event, name
 
 // catchUp prints what the scripts have said by now.
 func (r *rehearsal) catchUp() {
-	r.note(r.follower.catchUp(context.Background()))
+	if !r.o.asJSON {
+		r.note(r.follower.catchUp(context.Background()))
+	}
 }
 
 func (r *rehearsal) note(err error) {
@@ -118,10 +121,9 @@ const (
 // line prints what a script says. The headers of the log are ours to print.
 func (r *rehearsal) line(l logLine) error {
 	e := l.entry()
-	if r.o.asJSON || e.Kind == hooks.EntryEvent || e.Kind == hooks.EntryScript {
-		return nil
-	}
 	switch e.Kind {
+	case hooks.EntryEvent, hooks.EntryScript:
+		return nil
 	case hooks.EntryStdout:
 		return r.styled("", markStdout+e.Text)
 	case hooks.EntryStderr:
@@ -154,7 +156,8 @@ func userName(runAs string) string {
 
 // observe is told by the engine what has happened.
 func (r *rehearsal) observe(o lifecycle.Observation) {
-	if o.Script == "" || o.Run == nil {
+	if o.Script == "" {
+		r.result.TookMS = o.Took.Milliseconds() // of the last event
 		return
 	}
 	r.catchUp()

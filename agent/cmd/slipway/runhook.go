@@ -230,7 +230,9 @@ func (r *rehearsal) carryOut(ctx context.Context, cfg *config.Config, scratch st
 
 	watching, unwatch := context.WithCancel(context.WithoutCancel(ctx))
 	var watcher sync.WaitGroup
-	watcher.Go(func() { _ = r.follower.run(watching) }) // what it could not print now is printed by catchUp, or fails there
+	if !r.o.asJSON {
+		watcher.Go(func() { _ = r.follower.run(watching) }) // what it could not print now is printed by catchUp, or fails there
+	}
 	var last lifecycle.Result
 	for ev, result := range engine.Deploy(ctx, r.d, []lifecycle.Event{lifecycle.DownloadBundle, r.ev}) {
 		r.at, last = ev, result
