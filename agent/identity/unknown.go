@@ -1,6 +1,9 @@
 package identity
 
-import "strings"
+import (
+	"cmp"
+	"strings"
+)
 
 const remedy = "on EC2, allow the instance metadata service (HttpEndpoint enabled, hop limit 2 in containers) and attach an instance profile; " +
 	"elsewhere, register the host and write its on-premises file (aws deploy register-on-premises-instance)"
@@ -8,8 +11,9 @@ const remedy = "on EC2, allow the instance metadata service (HttpEndpoint enable
 // UnknownError says that no source knows who this host is. It may know later: a metadata service can be slow to
 // come up, a file can be written.
 type UnknownError struct {
-	Tried  []Attempt // in order
-	Remedy string    // what to do
+	Problem string    // what is not known; "" for who this host is
+	Tried   []Attempt // in order
+	Remedy  string    // what to do
 }
 
 // Attempt is one source that was asked, and why it could not answer.
@@ -21,7 +25,7 @@ type Attempt struct {
 // Error says on one line what was tried and what to do.
 func (e *UnknownError) Error() string {
 	var b strings.Builder
-	b.WriteString("nothing says who this host is")
+	b.WriteString(cmp.Or(e.Problem, "nothing says who this host is"))
 	for i, a := range e.Tried {
 		if i == 0 {
 			b.WriteString(": ")
