@@ -61,6 +61,9 @@ func (a arrived) what() string {
 	if a.Stats.Files == 0 {
 		return a.How
 	}
+	if a.Object.Bytes == 0 { // a directory
+		return fmt.Sprintf("%s, %d files, %d bytes", a.How, a.Stats.Files, a.Stats.Bytes)
+	}
 	return fmt.Sprintf("%s, %d bytes, %d files, %d bytes unpacked", a.How, a.Object.Bytes, a.Stats.Files, a.Stats.Bytes)
 }
 
@@ -127,7 +130,11 @@ func (e *Engine) obtain(ctx context.Context, d *Deployment, work string) (arrive
 	if err == nil && d.Revision.Type == bundle.LocalDirectory {
 		err = os.Remove(file.Name()) // a folder has no bundle (I-17)
 	}
-	return arrived{Object: object, Stats: stats, Source: sourceDownloaded, How: "downloaded"}, err
+	how := "downloaded"
+	if d.Local && (d.Revision.Type == bundle.LocalDirectory || d.Revision.Type == bundle.LocalFile) {
+		how = "copied"
+	}
+	return arrived{Object: object, Stats: stats, Source: sourceDownloaded, How: how}, err
 }
 
 func writeArrived(work string, got arrived) error {

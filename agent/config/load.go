@@ -28,7 +28,10 @@ type LoadOptions struct {
 	Getenv  func(string) string // looks up SLIPWAY_* variables; nil: Environ alone is asked
 	Environ []string            // "NAME=value" pairs, as os.Environ gives them; finds misspelt SLIPWAY_* names
 	Flags   map[string]string   // by flag name without dashes ("root-dir") or key name ("root_dir")
-	Root    string              // prefix of the default files' paths; "" outside tests
+	// Under says that File is laid over the default files, not put in their place, as for the reference's local tool (L-12). Default
+	// files with a mistake are left out.
+	Under bool
+	Root  string // prefix of the default files' paths; "" outside tests
 }
 
 // Load reads all layers, checks the result and returns it complete. Its error is an *InvalidError with all that is
@@ -175,6 +178,13 @@ func (o LoadOptions) sources() sources {
 }
 
 func (l *loader) files(o LoadOptions) {
+	if o.Under && o.File != "" {
+		below := o
+		below.File, below.Under = "", false
+		if _, err := Load(below); err == nil {
+			l.files(below)
+		}
+	}
 	s := o.sources()
 	for _, path := range s.alternatives {
 		if _, err := os.Lstat(path); err == nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
@@ -66,6 +67,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return hooks.ShimMain(args[2:])
 	}
 	p := &program{stdout: stdout, stderr: stderr, getenv: os.Getenv, environ: os.Environ()}
+	if len(args) > 0 && filepath.Base(args[0]) == localName {
+		return p.codedeployLocal(args[1:])
+	}
 	cmd := p.command()
 	cmd.SetArgs(args[1:])
 	cmd.SetOut(stdout)
@@ -122,7 +126,7 @@ func (p *program) command() *cobra.Command {
 	}
 	root.AddCommand(
 		p.runCommand(), p.statusCommand(), p.configCommand(), p.versionCommand(), p.historyCommand(), p.showCommand(), p.pruneCommand(),
-		p.rollbackCommand(), p.verifyCommand(), p.adoptCommand(), p.forgetCommand(), p.imagePrepCommand(), p.doctorCommand(), p.serviceCommand(), p.migrateCommand(), p.logsCommand(), p.runHookCommand(),
+		p.rollbackCommand(), p.verifyCommand(), p.adoptCommand(), p.forgetCommand(), p.imagePrepCommand(), p.doctorCommand(), p.serviceCommand(), p.migrateCommand(), p.logsCommand(), p.runHookCommand(), p.localCommand(),
 	)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())

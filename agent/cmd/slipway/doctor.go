@@ -317,7 +317,7 @@ func (h *patient) bundle(ctx context.Context) doctor.Result {
 		if who == nil {
 			return skipped(why)
 		}
-		objects, err := h.p.objects(h.cfg, who, h.client, zap.NewNop())
+		objects, err := newObjects(h.cfg, h.cfg.S3EndpointOverride, who, h.client, zap.NewNop())
 		if err != nil {
 			return problem(doctor.Fail, "correct s3_endpoint_override or the region", "%v", err)
 		}

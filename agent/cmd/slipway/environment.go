@@ -13,7 +13,7 @@ import (
 // credentialVariables hold credentials: no script gets them (X-8, V-76), and their values are in no log.
 var credentialVariables = []string{
 	"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_ACCESS_KEY", "AWS_SECRET_KEY",
-	"AMAZON_ACCESS_KEY_ID", "AMAZON_SECRET_ACCESS_KEY", "AMAZON_SESSION_TOKEN", "CODEDEPLOY_GITHUB_TOKEN",
+	"AMAZON_ACCESS_KEY_ID", "AMAZON_SECRET_ACCESS_KEY", "AMAZON_SESSION_TOKEN", gitHubTokenVariable,
 }
 
 // notForHooks are other variables of the agent that no script gets: where credentials are, and what systemd tells the service itself.

@@ -9,6 +9,8 @@ import (
 	"os/signal"
 	"syscall"
 
+	"go.uber.org/zap"
+
 	"slipway/agent/config"
 	"slipway/lifecycle"
 )
@@ -20,15 +22,20 @@ func (p *program) guest(ctx context.Context, cfg *config.Config) (*lifecycle.Eng
 	if err != nil {
 		return nil, failed(err)
 	}
-	syscall.Umask(0o022) // what a hook makes must not depend on who is logged in
-	o := p.engineOptions(cfg, p.settings(cfg, nil), log)
-	o.Guest, o.Fetcher = true, &lateFetcher{}
-	o.Secrets = func() []string { return p.secrets(cfg) }
-	engine, err := lifecycle.Open(ctx, o)
+	engine, err := lifecycle.Open(ctx, p.guestOptions(cfg, log))
 	if err != nil {
 		return nil, failed(err)
 	}
 	return engine, nil
+}
+
+// guestOptions are those of guest's engine.
+func (p *program) guestOptions(cfg *config.Config, log *zap.Logger) lifecycle.Options {
+	syscall.Umask(0o022) // what a hook makes must not depend on who is logged in
+	o := p.engineOptions(cfg, p.settings(cfg, nil), log)
+	o.Guest, o.Fetcher = true, &lateFetcher{}
+	o.Secrets = func() []string { return p.secrets(cfg) }
+	return o
 }
 
 // failed makes the program end with code 1 for an error.

@@ -39,24 +39,32 @@ func (f *lateFetcher) Bring(ctx context.Context, rev bundle.Revision, file *os.F
 	return fetcher.Bring(ctx, rev, file, to, limits)
 }
 
-// objects makes the client of S3.
-func (p *program) objects(c *config.Config, who *identity.Identity, client *http.Client, log *zap.Logger) (*bundle.Objects, error) {
-	endpoint, err := identity.S3Endpoint(identity.EndpointOptions{Override: c.S3EndpointOverride, Region: who.Region, Domain: who.Domain, FIPS: c.UseFIPSMode})
+// connectStorage makes the clients for S3 and GitHub.
+func (d *daemon) connectStorage(who *identity.Identity, client *http.Client) error {
+	storage, err := newStorage(d.cfg, d.cfg.S3EndpointOverride, who, client, d.log)
+	if err != nil {
+		return err
+	}
+	d.fetcher.ready.Store(storage)
+	return nil
+}
+
+// newStorage makes the clients for S3, at an endpoint or, if that is empty, the region's, and for GitHub.
+func newStorage(cfg *config.Config, endpoint string, who *identity.Identity, client *http.Client, log *zap.Logger) (*bundle.Fetcher, error) {
+	objects, err := newObjects(cfg, endpoint, who, client, log.Named("s3"))
+	if err != nil {
+		return nil, err
+	}
+	return &bundle.Fetcher{S3: objects, HTTP: client, Log: log.Named("bundle")}, nil
+}
+
+func newObjects(cfg *config.Config, endpoint string, who *identity.Identity, client *http.Client, log *zap.Logger) (*bundle.Objects, error) {
+	endpoint, err := identity.S3Endpoint(identity.EndpointOptions{Override: endpoint, Region: who.Region, Domain: who.Domain, FIPS: cfg.UseFIPSMode})
 	if err != nil {
 		return nil, err
 	}
 	return bundle.NewS3(bundle.S3Options{
-		Region: who.Region, Endpoint: endpoint, PathStyle: c.S3.PathStyle, Credentials: who.Credentials, HTTP: client,
-		PartSize: int64(c.S3.PartSize), Concurrency: c.S3.Concurrency, Log: log,
+		Region: who.Region, Endpoint: endpoint, PathStyle: cfg.S3.PathStyle, Credentials: who.Credentials, HTTP: client,
+		PartSize: int64(cfg.S3.PartSize), Concurrency: cfg.S3.Concurrency, Log: log,
 	}), nil
-}
-
-// connectStorage makes the clients for S3 and GitHub.
-func (d *daemon) connectStorage(who *identity.Identity, client *http.Client) error {
-	objects, err := d.p.objects(d.cfg, who, client, d.log.Named("s3"))
-	if err != nil {
-		return err
-	}
-	d.fetcher.ready.Store(&bundle.Fetcher{S3: objects, HTTP: client, Log: d.log.Named("bundle")})
-	return nil
 }
