@@ -7,9 +7,11 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/term"
 
+	"slipway/hooks"
 	"slipway/lifecycle"
 )
 
@@ -33,7 +35,7 @@ type localView struct {
 	color       bool
 
 	mu      sync.Mutex // guards all below
-	follow  *scriptsFollower
+	follow  *hooks.LogReader
 	step    lifecycle.Step
 	began   time.Time       // of step
 	scripts map[string]bool // events of which a script was begun
@@ -82,7 +84,7 @@ func (v *localView) start(r *localRun) {
 	if v.out == io.Discard {
 		return
 	}
-	v.follow = &scriptsFollower{name: r.scriptsLog()}
+	v.follow = hooks.NewLogReader(r.scriptsLog())
 	fmt.Fprintf(v.out, "deploying %s to this host\n  as          %s\n  group       %s\n  folder      %s\n", printable(r.d.Revision.String()), r.d.ID, printable(r.d.GroupID), r.folder())
 	v.over.Go(func() {
 		tick := time.NewTicker(viewTick)
@@ -109,7 +111,7 @@ func (v *localView) stop() {
 	defer v.mu.Unlock()
 	v.clearStatus()
 	if v.follow != nil {
-		v.follow.close()
+		_ = v.follow.Close()
 	}
 }
 
@@ -177,11 +179,16 @@ func (v *localView) catchUp() {
 	if v.follow == nil {
 		return
 	}
-	for _, line := range v.follow.lines() {
-		if line.stderr {
-			v.line(colorBad, "    ! "+line.text)
-		} else {
-			v.line("", "    | "+line.text)
+	for {
+		line, err := v.follow.Next()
+		if err != nil { // there is no more for now, or it cannot be read: it is in the file
+			return
+		}
+		switch e := hooks.ParseEntry(line); e.Kind {
+		case hooks.EntryStdout:
+			v.line("", "    | "+e.Text)
+		case hooks.EntryStderr:
+			v.line(colorBad, "    ! "+e.Text)
 		}
 	}
 }
@@ -207,13 +214,17 @@ func (v *localView) showStatus() {
 	const second = time.Second
 	elapsed := time.Since(v.began).Truncate(second)
 	text := fmt.Sprintf("  %s  %s", v.step.Event, elapsed)
+	w := v.width()
 	switch {
 	case v.step.Waiting:
 		text = fmt.Sprintf("  %s  waiting  %s", v.step.Event, elapsed)
 	case v.step.Script != "":
-		text = fmt.Sprintf("  %s  %s  %s of %s", v.step.Event, printable(v.step.Script), elapsed, took(v.step.Timeout))
+		text += " of " + took(v.step.Timeout)
+		if long := text + "  " + printable(v.step.Script); utf8.RuneCountInString(long) < w {
+			text = long
+		}
 	}
-	if r, w := []rune(text), v.width(); len(r) >= w {
+	if r := []rune(text); len(r) >= w {
 		text = string(r[:max(w-1, 0)])
 	}
 	fmt.Fprint(v.out, eraseLine+v.painted(colorDim, text))

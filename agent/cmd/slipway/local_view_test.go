@@ -1,0 +1,340 @@
+package main
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// terminal makes a pseudo terminal of so many columns.
+func terminal(t *testing.T, columns uint16) (master, slave *os.File) {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Skipf("this machine has no pseudo terminals: %v", err)
+	}
+	t.Cleanup(func() { master.Close() })
+	// Fd() would take the file out of the poller, and a read of it could not be ended.
+	raw, err := master.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	number := 0
+	raw.Control(func(fd uintptr) {
+		if err = unix.IoctlSetPointerInt(int(fd), unix.TIOCSPTLCK, 0); err != nil {
+			return
+		}
+		if number, err = unix.IoctlGetInt(int(fd), unix.TIOCGPTN); err != nil {
+			return
+		}
+		err = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: columns})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slave, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return master, slave
+}
+
+// onTerminal starts a command on a terminal. What it prints is in the buffer; wait returns when it has ended.
+func onTerminal(t *testing.T, cmd *exec.Cmd, columns uint16) (shown *syncBuffer, wait func()) {
+	t.Helper()
+	master, slave := terminal(t, columns)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	slave.Close()
+	shown = &syncBuffer{}
+	var reading sync.WaitGroup
+	reading.Go(func() { io.Copy(shown, master) }) // until the last descriptor of the other side is closed
+	return shown, func() {
+		cmd.Wait()
+		reading.Wait()
+	}
+}
+
+func slowBundle(wait string) map[string]string {
+	return map[string]string{
+		"appspec.yml":       "version: 0.0\nos: linux\nfiles:\n  - source: F\n    destination: site\nhooks:\n  AfterInstall:\n    - location: scripts/slow.sh\n      timeout: 90\n",
+		"F":                 "f\n",
+		"scripts/slow.sh":   "#!/bin/sh\nprintf 'one \\033[31mred\\n'; echo two >&2\ntrap 'echo asked; exit 9' TERM\n: >\"$OUT/began\"\n" + wait + "echo three\n",
+		"scripts/unused.sh": "#!/bin/sh\n",
+	}
+}
+
+func (d *desk) slow(wait string) string {
+	files := slowBundle(wait)
+	files["appspec.yml"] = strings.Replace(files["appspec.yml"], "destination: site", "destination: "+d.path("site"), 1)
+	return d.tree("b", files)
+}
+
+// On a terminal the last line tells what goes on, and is taken away before others come; scripts cannot steer the terminal.
+func TestLocalOnTerminal(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name  string
+		env   string
+		color bool
+		live  bool
+	}{{"color", "TERM=xterm", true, true}, {"NO_COLOR", "NO_COLOR=1", false, true}, {"dumb", "TERM=dumb", false, false}} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			d := newDesk(t)
+			d.env = []string{c.env}
+			const columns = 40
+			shown, wait := onTerminal(t, d.command("slipway", "local", d.slow("sleep 0.5\n"), "-c", "T.yml"), columns)
+			wait()
+			text := shown.String()
+			for _, want := range []string{"    | one �[31mred", "    ! two", "    | three", "  files       1 added, 0 replaced, 0 removed, 0 unchanged"} {
+				if !strings.Contains(text, want) {
+					t.Errorf("%q is not shown:\n%q", want, text)
+				}
+			}
+			if got := strings.Contains(text, "\x1b[32m"); got != c.color {
+				t.Errorf("coloured: %t", got)
+			}
+			status := regexp.MustCompile(`\r\x1b\[K(?:\x1b\[2m)?(  AfterInstall  0s of 1m30s)`).FindStringSubmatch(text)
+			if (status != nil) != c.live || !c.live && strings.Contains(text, "\x1b") {
+				t.Errorf("last line %q in:\n%q", status, text)
+			}
+			sgr := regexp.MustCompile(`\x1b\[[0-9]*m`)
+			for _, line := range strings.Split(sgr.ReplaceAllString(text, ""), "\r\x1b[K") {
+				if c.live && !strings.Contains(line, "\n") && len([]rune(line)) >= columns {
+					t.Errorf("the last line is longer than the terminal: %q", line)
+				}
+			}
+			if c.live && strings.Count(text, "\n\r\x1b[K") == 0 {
+				t.Errorf("the last line was not taken away:\n%q", text)
+			}
+		})
+	}
+}
+
+// In a pipe there are plain lines alone, in the order in which things happen.
+func TestLocalInPipe(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	code, stdout, stderr := d.run("slipway", "local", d.slow(""), "-c", "T.yml")
+	if code != 0 || stderr != "" || strings.ContainsAny(stdout, "\x1b\r") {
+		t.Errorf("exit %d\n%q\n%s", code, stdout, stderr)
+	}
+	want := `(?s)^deploying .*/b to this host\n  as          d-\S+-local\n.*  Install             succeeded .*  AfterInstall        scripts/slow.sh, up to 1m30s\n` +
+		`    \| one .*\n    ! two\n    \| three\n  AfterInstall        succeeded .*d-\S+-local succeeded after .*\n  output      .*scripts.log\n  log         .*codedeploy-local.log\n$`
+	// The two streams have no order among each other (H-25).
+	if !regexp.MustCompile(want).MatchString(stdout) && !regexp.MustCompile(strings.Replace(want, `    \| one .*\n    ! two\n`, `    ! two\n    \| one .*\n`, 1)).MatchString(stdout) {
+		t.Errorf("%s", stdout)
+	}
+	code, stdout, stderr = d.run("slipway", "local", d.path("b"), "-c", "T.yml", "--json")
+	var got jsonLocal
+	if err := json.Unmarshal([]byte(stdout), &got); err != nil || code != 0 || stderr != "" {
+		t.Fatalf("exit %d, %v\n%s%s", code, err, stdout, stderr)
+	}
+	if got.Outcome != outcomeSucceeded || len(got.Events) != 11 || got.Files == nil || got.Files.Replaced+got.Files.Unchanged != 1 || got.Files.Added != 0 || got.ScriptsLog == "" || got.State != "" {
+		t.Errorf("%+v, files %+v", got, got.Files)
+	}
+}
+
+// Ctrl-C at the terminal: the script is asked to end, and gets its grace; the person learns how the host stands.
+func TestLocalInterrupted(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.env = []string{"SLIPWAY_HOOKS_GRACE=20s"}
+	cmd := d.command("slipway", "local", d.slow("while :; do sleep 0.05; done\n"), "-c", "T.yml")
+	master, slave := terminal(t, 200)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	slave.Close()
+	shown := &syncBuffer{}
+	var reading sync.WaitGroup
+	reading.Go(func() { io.Copy(shown, master) })
+	(&host{t: t}).eventually("the script runs", func() bool { _, err := os.Stat(d.path("began")); return err == nil })
+	if _, err := master.Write([]byte{3}); err != nil { // what the key sends
+		t.Fatal(err)
+	}
+	cmd.Wait()
+	reading.Wait()
+	text := strings.ReplaceAll(shown.String(), "\r\n", "\n")
+	if code := cmd.ProcessState.ExitCode(); code != 1 {
+		t.Errorf("exit %d", code)
+	}
+	for _, want := range []string{
+		"slipway: stopping; a script or download in hand is ended", "    | asked", "was ended on request and was ended by SIGTERM",
+		"slipway: the deployment failed at AfterInstall: the files of d-", "are installed, and scripts have run, AfterInstall last",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is not shown:\n%s", want, text)
+		}
+	}
+}
+
+// L-41's locks: a group that somebody else works on is waited for, and that is told; the signal ends the waiting.
+func TestLocalWaitsForGroup(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	if code, stdout, stderr := d.deploy("-l", d.tree("b", sampleBundle())); code != 0 {
+		t.Fatalf("%s%s", stdout, stderr)
+	}
+	lock, err := os.OpenFile(d.path("deployment-root/.slipway/groups/"+localGroup+".lock"), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	var out syncBuffer
+	cmd := d.command("slipway", "local", "b", "-c", "T.yml", "-g", localGroup)
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	(&host{t: t}).eventually("it says that it waits", func() bool { return strings.Contains(out.String(), "waits for another deployment of the group") })
+	cmd.Process.Signal(syscall.SIGTERM)
+	cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(out.String(), "the deployment was interrupted at BeforeBlockTraffic: the files of d-") {
+		t.Errorf("exit %d\n%s", code, out.String())
+	}
+	d.proves(firstRun()...)
+}
+
+// The scripts of a local deployment get no credentials (X-8), but what is theirs (L-4 to L-6).
+func TestLocalEnvironment(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.env = []string{"AWS_SECRET_ACCESS_KEY=topsecret", gitHubTokenVariable + "=topsecret", "MINE=kept"}
+	d.tree("b", map[string]string{"appspec.yml": appspecFor("", "BeforeInstall"), "scripts/beforeinstall.sh": "#!/bin/sh\nenv >\"$OUT/env\"\n"})
+	if code, stdout, stderr := d.deploy("-l", "b", "-d", "fleet", "-a", "app"); code != 0 {
+		t.Fatalf("%s%s", stdout, stderr)
+	}
+	env := "\n" + d.read("env")
+	for _, want := range []string{"LIFECYCLE_EVENT=BeforeInstall", "DEPLOYMENT_GROUP_NAME=fleet", "DEPLOYMENT_GROUP_ID=" + localGroup, "APPLICATION_NAME=app", "MINE=kept"} {
+		if !strings.Contains(env, "\n"+want+"\n") {
+			t.Errorf("no %s in:%s", want, env)
+		}
+	}
+	if strings.Contains(env, "topsecret") || strings.Contains(env, "\nBUNDLE_") {
+		t.Errorf("environment:%s", env)
+	}
+}
+
+// L-21, L-22, V-91, V-117: bundles of GitHub, over a proxy whose other end has the certificate of api.github.com.
+func TestLocalFromGitHub(t *testing.T) {
+	t.Parallel()
+	zip := zipped(func() map[string]string {
+		inside := map[string]string{}
+		for name, content := range sampleBundle() {
+			inside["octo-app-0123abc/"+name] = content
+		}
+		return inside
+	}())
+	var mu sync.Mutex
+	var asked []string
+	api, authority := secureServer(t, "api.github.com", func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		asked = append(asked, r.URL.Path+" "+r.Header.Get("Authorization"))
+		if strings.HasSuffix(r.URL.Path, "/none") {
+			http.NotFound(w, r)
+			return
+		}
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(zip))
+	})
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodConnect || r.Host != "api.github.com:443" {
+			http.Error(w, "nobody else", http.StatusForbidden)
+			return
+		}
+		to, err := net.Dial("tcp", api)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadGateway)
+			return
+		}
+		defer to.Close()
+		from, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			return
+		}
+		defer from.Close()
+		io.WriteString(from, "HTTP/1.1 200 OK\r\n\r\n")
+		go io.Copy(to, from)
+		io.Copy(from, to)
+	}))
+	t.Cleanup(proxy.Close)
+	for _, c := range []struct {
+		location, token, asked string
+		code                   int
+	}{
+		{"https://github.com/octo/app", "", "/repos/octo/app/zipball/HEAD ", 0},
+		{"https://github.com/octo/app/tree/0123abc", "", "/repos/octo/app/zipball/0123abc ", 0},
+		{"https://api.github.com/repos/octo/app/zipball/0123abc", "tok", "/repos/octo/app/zipball/0123abc token tok", 0},
+		{"https://github.com/octo/app/commit/none", "", "/repos/octo/app/zipball/none ", 1},
+	} {
+		d := newDesk(t)
+		d.env = []string{"https_proxy=" + proxy.URL, "AWS_CA_BUNDLE=" + d.write("ca.pem", authority), gitHubTokenVariable + "=" + c.token}
+		code, stdout, stderr := d.deploy("-l", c.location, "-A", "appspec.yml")
+		mu.Lock()
+		got := strings.Join(slices.Compact(asked), "\n") // what fails before its turn is tried again then
+		asked = nil
+		mu.Unlock()
+		if code != c.code || got != c.asked {
+			t.Errorf("%s: exit %d, asked for %q, want %q\n%s%s", c.location, code, got, c.asked, stdout, stderr)
+		}
+		if code == 0 {
+			d.holds(1, 6)
+			d.proves(firstRun()...)
+		}
+	}
+}
+
+// secureServer serves TLS as a host whose certificate signs itself.
+func secureServer(t *testing.T, name string, handler http.HandlerFunc) (address, authority string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewUnstartedServer(handler)
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	return server.Listener.Addr().String(), string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}
