@@ -31,6 +31,7 @@ type Record struct {
 	Revision    string        `json:"revision,omitempty"`
 	AppSpec     string        `json:"appspec,omitempty"` // its name, where it is not the usual one
 	Undoes      string        `json:"undoes,omitempty"`  // the deployment that a local undo replaces
+	Last        bool          `json:"last,omitempty"`    // of a local deployment, which may end with any event
 	Code        Code          `json:"code"`
 	Script      string        `json:"script,omitempty"`
 	Message     string        `json:"message,omitempty"`
@@ -52,6 +53,7 @@ func (e *Engine) remember(t *Ticket, r Result, took time.Duration) {
 	if !d.Local {
 		rec.Command = t.Command
 	}
+	rec.Last = t.last && r.Code == Succeeded
 	if d.AppSpecFilename != defaultAppSpec {
 		rec.AppSpec = d.AppSpecFilename
 	}
@@ -131,6 +133,7 @@ type Past struct {
 	Revision               string
 	Undoes                 string    // not empty: a local undo of that deployment
 	Local                  bool      // no command of the service
+	Ended                  bool      // a local one that came to its end
 	Foreign                bool      // nothing but its folder is known: the official agent carried it out
 	First, Last            time.Time // its first and last event, or the time of its folder
 	Events                 []Record  // the last outcome of each event, in the order of their end
@@ -205,7 +208,7 @@ func History(dir string) ([]*Past, error) {
 
 func (p *Past) add(rec Record) {
 	p.GroupName, p.Application = cmp.Or(rec.GroupName, p.GroupName), cmp.Or(rec.Application, p.Application)
-	p.Revision, p.Undoes, p.Local, p.Last = rec.Revision, rec.Undoes, rec.Command == "", rec.At
+	p.Revision, p.Undoes, p.Local, p.Last, p.Ended = rec.Revision, rec.Undoes, rec.Command == "", rec.At, rec.Last
 	p.Events = slices.DeleteFunc(p.Events, func(o Record) bool { return o.Event == rec.Event })
 	p.Events = append(p.Events, rec)
 }

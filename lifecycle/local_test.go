@@ -206,3 +206,49 @@ func TestAttended(t *testing.T) {
 		}
 	}
 }
+
+// A download that a person ends is over at once, and leaves nothing behind.
+func TestAttendedDownload(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, func(o *Options) { o.Attended = true })
+	b.store.zips["k"], b.store.hold = []byte("x"), make(chan struct{})
+	d, err := Local(LocalRequest{
+		Revision: bundle.Revision{Type: bundle.S3, S3: bundle.S3Location{Bucket: "b", Key: "k", Format: bundle.Zip}}, Group: "g", GroupName: "n", Application: "a",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		for b.store.count() == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		cancel()
+	}()
+	for ev, r := range b.Deploy(ctx, d, []Event{DownloadBundle, Install}) {
+		if ev != DownloadBundle || !r.Suspended() {
+			t.Errorf("%s = %+v", ev, r)
+		}
+	}
+	if left, err := os.ReadDir(b.root.own("prefetch")); err != nil || len(left) > 0 {
+		t.Errorf("left in the work folder: %v, %v", left, err)
+	}
+}
+
+// A local deployment has come to its end with whatever event it was asked to end with.
+func TestLocalEnds(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, func(o *Options) { o.Fetcher = &bundle.Fetcher{} })
+	for _, c := range []struct {
+		script string
+		ended  bool
+	}{{"#!/bin/sh\n", true}, {"#!/bin/sh\nexit 1\n", false}} {
+		d := b.local(b.appspecOf("ApplicationStart=a.sh"), map[string]string{"a.sh": c.script})
+		for range b.Deploy(t.Context(), d, []Event{DownloadBundle, Install, ApplicationStart}) {
+		}
+		past, err := History(filepath.Join(b.dir, "root"))
+		if err != nil || len(past) == 0 || past[0].Deployment != d.ID || past[0].Ended != c.ended {
+			t.Errorf("%q: %+v, %v", c.script, past, err)
+		}
+	}
+}

@@ -56,6 +56,7 @@ type Ticket struct {
 
 	deployment *Deployment
 	tickets    *tickets
+	last       bool // of the events of a local deployment
 }
 
 // Deployment is the parsed specification of the ticket.

@@ -104,8 +104,8 @@ func UndoEvents() []Event {
 // Deploy carries out a local deployment: each event as Run does, in order, until one fails. It yields the outcome of each.
 func (e *Engine) Deploy(ctx context.Context, d *Deployment, list []Event) iter.Seq2[Event, Result] {
 	return func(yield func(Event, Result) bool) {
-		for _, ev := range list {
-			t := &Ticket{Version: ticketVersion, Command: "local/" + d.ID + "/" + string(ev), Event: ev, State: Running, Received: time.Now(), deployment: d, tickets: e.tickets}
+		for i, ev := range list {
+			t := &Ticket{last: i == len(list)-1, Version: ticketVersion, Command: "local/" + d.ID + "/" + string(ev), Event: ev, State: Running, Received: time.Now(), deployment: d, tickets: e.tickets}
 			r := e.Run(ctx, t)
 			if !r.Suspended() {
 				os.RemoveAll(e.root.own("runs", t.Key()))

@@ -410,3 +410,34 @@ func BenchmarkLoad(b *testing.B) {
 		}
 	}
 }
+
+// L-12: the named file is laid over the default files, which do not matter where they are wrong.
+func TestUnder(t *testing.T) {
+	root := t.TempDir()
+	put(t, root, referenceFile, ":root_dir: /default/root\n:log_dir: /default/log\n")
+	named := put(t, root, "T.yml", ":root_dir: /named/root\n")
+	load := func(o LoadOptions) *Config {
+		t.Helper()
+		c, err := Load(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	if c := load(LoadOptions{File: named, Under: true, Root: root}); c.RootDir != "/named/root" || c.LogDir != "/default/log" {
+		t.Errorf("root_dir %s, log_dir %s", c.RootDir, c.LogDir)
+	}
+	if c := load(LoadOptions{File: named, Root: root}); c.LogDir == "/default/log" {
+		t.Error("the default file counts where it was not asked for")
+	}
+	if c := load(LoadOptions{Under: true, Root: root}); c.RootDir != "/default/root" {
+		t.Errorf("without a name: root_dir %s", c.RootDir)
+	}
+	put(t, root, referenceFile, ":root_dir: [\n")
+	if c := load(LoadOptions{File: named, Under: true, Root: root}); c.RootDir != "/named/root" || c.LogDir == "/default/log" {
+		t.Errorf("over a broken file: root_dir %s, log_dir %s", c.RootDir, c.LogDir)
+	}
+	if _, err := Load(LoadOptions{File: filepath.Join(root, "none"), Under: true, Root: root}); err == nil {
+		t.Error("a named file that is missing is passed over")
+	}
+}

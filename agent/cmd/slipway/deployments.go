@@ -201,6 +201,9 @@ func (k *known) outcome(p *lifecycle.Past) (word, text string) {
 // complete reports whether a deployment has come to its end: the service's ends with ValidateService or what follows it, a local one
 // that only brings files back with Install.
 func complete(p *lifecycle.Past) bool {
+	if p.Ended {
+		return true
+	}
 	began, last := p.Events[0].Event, p.Events[len(p.Events)-1].Event
 	switch last {
 	case lifecycle.ValidateService, lifecycle.BeforeAllowTraffic, lifecycle.AfterAllowTraffic:

@@ -36,14 +36,14 @@ var localTypes = []bundle.Format{bundle.Directory, bundle.Zip, bundle.Tar, bundl
 
 // check holds the options to each other and to what is there, in the order of L-19. Nothing is touched.
 func (o *localOptions) check(ours bool) (*localRequest, error) {
-	r := &localRequest{localOptions: o, ours: ours}
-	given := false
-	if r.location, given = o.location(); !given {
+	location, given := o.location()
+	if !given {
 		var err error
-		if r.location, err = os.Getwd(); err != nil {
+		if location, err = os.Getwd(); err != nil {
 			return nil, err
 		}
 	}
+	r := &localRequest{localOptions: o, ours: ours, location: location}
 	r.kind = bundle.Format(o.value(optType, string(bundle.Directory)))
 	if ours && !o.given(optType) {
 		r.kind = guessType(r.location)

@@ -131,7 +131,6 @@ func (o *localOptions) long(text string, rest []string, ours bool) ([]string, er
 		switch {
 		case row.ours && !ours, name == "":
 		case row.long == name:
-			found = []*localOption{row}
 			return o.take(row, value, has, rest)
 		case strings.HasPrefix(row.long, name) && (row.doc != "" || row.long == "config"):
 			found = append(found, row)

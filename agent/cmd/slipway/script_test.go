@@ -53,6 +53,9 @@ func setUpScript(env *testscript.Env) error {
 	if err := os.Symlink(self, filepath.Join(bin, "slipway")); err != nil {
 		return err
 	}
+	if err := os.Symlink(self, filepath.Join(bin, localName)); err != nil {
+		return err
+	}
 	env.Setenv("PATH", bin+string(filepath.ListSeparator)+env.Getenv("PATH"))
 	env.Setenv(asSlipway, "1")
 	env.Setenv("VERSION", buildVersion())
