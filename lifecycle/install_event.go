@@ -17,10 +17,13 @@ func (e *Engine) installFiles(ctx context.Context, d *Deployment) Result {
 	ctx, cancel := graced(ctx, e.settings.Load().StopTimeout)
 	defer cancel()
 	e.recover(ctx) // a command beside the daemon may have been killed in the middle of one
+	before, err := e.root.readPointer(d.GroupID, lastSuccessful)
+	if err != nil {
+		return failure(ctx, err)
+	}
 	summary := "installed before the restart"
 	var changes *install.Counts
 	if done, ok := install.Committed(e.root.path, d.GroupID); !ok || done != d.ID {
-		var err error
 		if summary, changes, err = e.transact(ctx, d); err != nil {
 			return failure(ctx, err)
 		}
@@ -28,7 +31,7 @@ func (e *Engine) installFiles(ctx context.Context, d *Deployment) Result {
 	if err := e.root.writePointer(d.GroupID, lastSuccessful, d.ID); err != nil {
 		return failure(ctx, err)
 	}
-	if err := e.diverge(d); err != nil {
+	if err := e.diverge(d, before); err != nil {
 		return failure(ctx, err)
 	}
 	r := success("", summary)

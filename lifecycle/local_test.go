@@ -252,3 +252,41 @@ func TestLocalEnds(t *testing.T) {
 		}
 	}
 }
+
+// What is deployed locally over the service's is told until the service deploys again; a group of local deployments alone has nothing to
+// diverge from.
+func TestLocalDiverges(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, func(o *Options) { o.Fetcher = &bundle.Fetcher{} })
+	deploy := func(change func(*Deployment)) string {
+		t.Helper()
+		d := b.local(b.appspecOf(), nil)
+		change(d)
+		for ev, r := range b.Deploy(t.Context(), d, []Event{DownloadBundle, Install}) {
+			if r.Code != Succeeded {
+				t.Fatalf("%s = %+v", ev, r)
+			}
+		}
+		return d.ID
+	}
+	local := func(*Deployment) {}
+	notes := func(deployment, service, to string) {
+		t.Helper()
+		all, err := Diverged(b.root.path)
+		if got := all["g"]; err != nil || got.Deployment != deployment || got.Undoes != service || got.To != to {
+			t.Errorf("%+v, %v, want %s in place of %s", got, err, deployment, service)
+		}
+	}
+	deploy(local)
+	deploy(local)
+	notes("", "", "")
+	deploy(func(d *Deployment) { d.ID, d.Local = "d-SERVICE01", false })
+	notes("", "", "")
+	notes(deploy(local), "d-SERVICE01", "")
+	second := deploy(local)
+	notes(second, "d-SERVICE01", "")
+	undo := deploy(func(d *Deployment) { d.Undoes, d.ReuseFrom = second, second })
+	notes(undo, "d-SERVICE01", second)
+	deploy(func(d *Deployment) { d.ID, d.Local = "d-SERVICE02", false })
+	notes("", "", "")
+}

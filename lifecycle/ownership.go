@@ -107,7 +107,7 @@ func (e *Engine) adopt(ctx context.Context, d *Deployment, plan *install.Plan) e
 	if err := e.root.writePointer(d.GroupID, lastSuccessful, d.ID); err != nil {
 		return err
 	}
-	return e.diverge(d)
+	return e.diverge(d, "")
 }
 
 // appSpec is the name of the appspec of a deployment.

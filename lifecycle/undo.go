@@ -94,7 +94,9 @@ func (p *Past) wasInstalled() bool {
 }
 
 // localID is an id for a deployment that the service does not know (L-24).
-func localID() string { return "d-" + rand.Text()[:9] + "-local" }
+func localID() string { return "d-" + rand.Text()[:9] + localSuffix }
+
+const localSuffix = "-local"
 
 // UndoEvents are the events of an undo: those of a deployment in place, without the balancer's.
 func UndoEvents() []Event {
@@ -122,21 +124,41 @@ type Divergence struct {
 	Since      time.Time `json:"since"`
 	Deployment string    `json:"deployment"` // the local one that is installed
 	Undoes     string    `json:"undoes"`     // the service's, which it took the place of
-	To         string    `json:"to"`         // the earlier one that it brought back
+	To         string    `json:"to"`         // the earlier one that it brought back; empty: it has a revision of its own
 }
 
 func (r root) divergedFile(group string) string { return r.own("groups", group+".diverged") }
 
+// pastService is the deployment of the service that a local one takes the place of, empty if there is none; before is the folder of what was
+// installed until now.
+func (e *Engine) pastService(d *Deployment, before string) string {
+	was := filepath.Base(before)
+	var note Divergence
+	if data, err := os.ReadFile(e.root.divergedFile(d.GroupID)); err == nil && json.Unmarshal(data, &note) != nil {
+		note = Divergence{}
+	}
+	switch {
+	case before == "" || !d.Local:
+		return d.Undoes
+	case note.Deployment == was && (d.Undoes == "" || note.To == ""):
+		return note.Undoes
+	case d.Undoes != "" || strings.HasSuffix(was, localSuffix):
+		return d.Undoes
+	}
+	return was
+}
+
 // diverge keeps the record of an installation by the service or past it.
-func (e *Engine) diverge(d *Deployment) error {
+func (e *Engine) diverge(d *Deployment, before string) error {
 	name := e.root.divergedFile(d.GroupID)
-	if d.Undoes == "" {
+	service := e.pastService(d, before)
+	if service == "" {
 		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("note that the group is what the service believes again: %w", err)
 		}
 		return nil
 	}
-	data, err := json.Marshal(Divergence{Since: time.Now().UTC().Truncate(time.Second), Deployment: d.ID, Undoes: d.Undoes, To: d.ReuseFrom})
+	data, err := json.Marshal(Divergence{Since: time.Now().UTC().Truncate(time.Second), Deployment: d.ID, Undoes: service, To: d.ReuseFrom})
 	if err == nil {
 		err = writeState(name, data, true)
 	}

@@ -101,11 +101,14 @@ type jsonDivergence struct {
 	GroupName   string    `json:"group_name,omitempty"`
 	Since       time.Time `json:"since"`
 	Deployment  string    `json:"deployment"`   // the local one that is installed
-	BroughtBack string    `json:"brought_back"` // the earlier one whose revision that is
+	BroughtBack string    `json:"brought_back,omitempty"` // the earlier one whose revision that is, where it is one
 	Service     string    `json:"service"`      // the service's, which it took the place of
 }
 
 func (d *jsonDivergence) text() string {
+	if d.BroughtBack == "" {
+		return fmt.Sprintf("since %s: %s was deployed locally in place of the service's %s", local(d.Since), d.Deployment, d.Service)
+	}
 	return fmt.Sprintf("since %s: %s has brought back %s in place of the service's %s", local(d.Since), d.Deployment, d.BroughtBack, d.Service)
 }
 
