@@ -296,6 +296,9 @@ func (r *localRun) state() string {
 	if touched != "" {
 		text += fmt.Sprintf(", and scripts have run, %s last", touched)
 	}
+	if installed && r.previous != "" {
+		text += fmt.Sprintf("; slipway rollback %s brings %s back", r.d.GroupID, r.previous)
+	}
 	return text
 }
 
