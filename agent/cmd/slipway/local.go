@@ -24,7 +24,7 @@ const gitHubTokenVariable = "CODEDEPLOY_GITHUB_TOKEN"
 
 func (p *program) localCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "local [BUNDLE]", Short: "deploy a bundle to this host, without the service",
+		Use: "local [BUNDLE]", Aliases: []string{"deploy-local"}, Short: "deploy a bundle to this host, without the service",
 		Long: `local deploys a bundle to this host as the agent would: the same hooks, the same installation, in the same deployment root. The service
 knows nothing of it. The agent may run meanwhile; a deployment group that it works on is waited for.
 

@@ -208,7 +208,7 @@ func TestLocalLines(t *testing.T) {
 		stdout, stderr string // patterns of all of it
 	}{
 		{"success", []string{"-l", "good"}, 0, first + third + last, ""},
-		{"script error", []string{"-l", "failing"}, 1, first + second + third, `(?s).*failed \(code 4\).*exit code 7.*no answer.*the files of d-.*-local are installed, and scripts have run, ValidateService last; slipway rollback `+localGroup+` brings d-.*-local back\n`},
+		{"script error", []string{"-l", "failing"}, 1, first + second + third, `(?s).*failed \(code 4\).*exit code 7.*no answer.*the files of d-.*-local are installed, and scripts have run, ValidateService last; slipway rollback ` + localGroup + ` brings d-.*-local back\n`},
 		{"validation", []string{"-l", "none"}, 1, "ERROR: none: no such file or directory\n", ""},
 		{"order of events", []string{"-l", "good", "-e", "AfterInstall,Install"}, 1, "ERROR: AfterInstall cannot come before Install.*\n", ""},
 		{"late validation", []string{"-l", "https://gitlab.com/o/r"}, 1, first + third + "ERROR: https://gitlab.com/o/r is no address of GitHub.*\n", ""},

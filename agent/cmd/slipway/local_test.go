@@ -356,8 +356,8 @@ func TestLocalFromS3(t *testing.T) {
 		code           int
 		says           string
 	}{
-		{name: "environment", location: object, env: append(slices.Clone(keys), endpoint)},
-		{name: "ETag", location: object + "?etag=" + strings.Trim(aws.ToString(put.ETag), `"`), env: append(slices.Clone(keys), endpoint)},
+		{name: "L-47 environment", location: object, env: append(slices.Clone(keys), endpoint)},
+		{name: "L-20 ETag", location: object + "?etag=" + strings.Trim(aws.ToString(put.ETag), `"`), env: append(slices.Clone(keys), endpoint)},
 		{name: "another ETag", location: object + "?etag=0123", env: append(slices.Clone(keys), endpoint), code: 1, says: "the ETag is no longer"},
 		{name: "another version", location: object + "?versionId=3sL4kqtJlcpXro", env: append(slices.Clone(keys), endpoint), code: 1, says: "3sL4kqtJlcpXro"},
 		{name: "no such key", location: object + ".old", env: append(slices.Clone(keys), endpoint), code: 1, says: "apps/b.zip.old"},

@@ -62,8 +62,8 @@ func terminal(t *testing.T, columns uint16) (master, slave *os.File) {
 	return master, slave
 }
 
-// onTerminal starts a command on a terminal. What it prints is in the buffer; wait returns when it has ended.
-func onTerminal(t *testing.T, cmd *exec.Cmd, columns uint16) (shown *syncBuffer, wait func()) {
+// onTerminal starts a command on a terminal. What it prints is in the buffer, what is written to keys it gets; wait returns when it has ended.
+func onTerminal(t *testing.T, cmd *exec.Cmd, columns uint16) (shown *syncBuffer, keys io.Writer, wait func()) {
 	t.Helper()
 	master, slave := terminal(t, columns)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
@@ -75,7 +75,7 @@ func onTerminal(t *testing.T, cmd *exec.Cmd, columns uint16) (shown *syncBuffer,
 	shown = &syncBuffer{}
 	var reading sync.WaitGroup
 	reading.Go(func() { io.Copy(shown, master) }) // until the last descriptor of the other side is closed
-	return shown, func() {
+	return shown, master, func() {
 		cmd.Wait()
 		reading.Wait()
 	}
@@ -110,7 +110,7 @@ func TestLocalOnTerminal(t *testing.T) {
 			d := newDesk(t)
 			d.env = []string{c.env}
 			const columns = 40
-			shown, wait := onTerminal(t, d.command("slipway", "local", d.slow("sleep 0.5\n"), "-c", "T.yml"), columns)
+			shown, _, wait := onTerminal(t, d.command("slipway", "local", d.slow("sleep 0.5\n"), "-c", "T.yml"), columns)
 			wait()
 			text := shown.String()
 			for _, want := range []string{"    | one �[31mred", "    ! two", "    | three", "  files       1 added, 0 replaced, 0 removed, 0 unchanged"} {
@@ -168,22 +168,12 @@ func TestLocalInterrupted(t *testing.T) {
 	d := newDesk(t)
 	d.env = []string{"SLIPWAY_HOOKS_GRACE=20s"}
 	cmd := d.command("slipway", "local", d.slow("while :; do sleep 0.05; done\n"), "-c", "T.yml")
-	master, slave := terminal(t, 200)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	slave.Close()
-	shown := &syncBuffer{}
-	var reading sync.WaitGroup
-	reading.Go(func() { io.Copy(shown, master) })
+	shown, keys, wait := onTerminal(t, cmd, 200)
 	(&host{t: t}).eventually("the script runs", func() bool { _, err := os.Stat(d.path("began")); return err == nil })
-	if _, err := master.Write([]byte{3}); err != nil { // what the key sends
+	if _, err := keys.Write([]byte{3}); err != nil { // what Ctrl-C sends
 		t.Fatal(err)
 	}
-	cmd.Wait()
-	reading.Wait()
+	wait()
 	text := strings.ReplaceAll(shown.String(), "\r\n", "\n")
 	if code := cmd.ProcessState.ExitCode(); code != 1 {
 		t.Errorf("exit %d", code)

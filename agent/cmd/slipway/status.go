@@ -100,9 +100,9 @@ type jsonDivergence struct {
 	Group       string    `json:"group"`
 	GroupName   string    `json:"group_name,omitempty"`
 	Since       time.Time `json:"since"`
-	Deployment  string    `json:"deployment"`   // the local one that is installed
+	Deployment  string    `json:"deployment"`             // the local one that is installed
 	BroughtBack string    `json:"brought_back,omitempty"` // the earlier one whose revision that is, where it is one
-	Service     string    `json:"service"`      // the service's, which it took the place of
+	Service     string    `json:"service"`                // the service's, which it took the place of
 }
 
 func (d *jsonDivergence) text() string {
