@@ -4,7 +4,6 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
-	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -16,13 +15,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
-	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/google/go-cmp/cmp"
-
-	"slipway/agent/lab"
-	"slipway/lifecycle"
 )
 
 const localGroup = "test-local-deployments-folder"
@@ -326,76 +319,5 @@ func installs(behavior string) func(*desk) []string {
 	return func(d *desk) []string {
 		d.write("F", "host\n")
 		return []string{"-l", d.tree("b", d.installing(behavior))}
-	}
-}
-
-// L-47, and L-20: versions, ETags, credentials of each kind, over the lab's S3.
-func TestLocalFromS3(t *testing.T) {
-	t.Parallel()
-	l, err := lab.Start(lab.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close(context.Background()) })
-	info := l.Info()
-	store := s3.New(s3.Options{
-		Region: info.Region, Credentials: credentials.NewStaticCredentialsProvider(info.AccessKey, info.SecretKey, ""),
-		BaseEndpoint: aws.String(l.Endpoints().S3), UsePathStyle: true,
-	})
-	put := func(key string, data []byte) *s3.PutObjectOutput {
-		t.Helper()
-		out, err := store.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String(labBucket), Key: aws.String(key), Body: bytes.NewReader(data)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return out
-	}
-	etag := strings.Trim(aws.ToString(put("apps/b.zip", zipped(sampleBundle())).ETag), `"`)
-	version := aws.ToString(put("apps/old.zip", zipped(sampleBundle())).VersionId)
-	put("apps/old.zip", []byte("something else"))
-	const object = "s3://" + labBucket + "/apps/b.zip"
-	keys := []string{"AWS_ACCESS_KEY_ID=" + info.AccessKey, "AWS_SECRET_ACCESS_KEY=" + info.SecretKey, "AWS_REGION=" + info.Region}
-	endpoint := "AWS_ENDPOINT_URL_S3=" + l.Endpoints().S3
-	for _, c := range []struct {
-		name, location string
-		env            []string
-		file, content  string // of credentials
-		code           int
-		says           string
-	}{
-		{name: "L-47 environment", location: object, env: append(slices.Clone(keys), endpoint)},
-		{name: "L-20 ETag", location: object + "?etag=" + etag, env: append(slices.Clone(keys), endpoint)},
-		{name: "another ETag", location: object + "?etag=0123", env: append(slices.Clone(keys), endpoint), code: 1, says: "the ETag is no longer"},
-		{name: "L-20 version", location: "s3://" + labBucket + "/apps/old.zip?versionId=" + version, env: append(slices.Clone(keys), endpoint)},
-		{name: "another version", location: object + "?versionId=3sL4kqtJlcpXro", env: append(slices.Clone(keys), endpoint), code: 1, says: "3sL4kqtJlcpXro"},
-		{name: "no such key", location: object + ".old", env: append(slices.Clone(keys), endpoint), code: 1, says: "apps/b.zip.old"},
-		{
-			name: "shared file", location: object, env: []string{endpoint, "AWS_PROFILE=lab", "AWS_REGION=" + info.Region},
-			file: ".aws/credentials", content: "[lab]\naws_access_key_id=" + info.AccessKey + "\naws_secret_access_key=" + info.SecretKey + "\n",
-		},
-		{
-			name: "on-premises file", location: object, env: []string{"AWS_ENDPOINT_URL=" + l.Endpoints().S3}, file: "none",
-			content: "region: " + info.Region + "\niam_user_arn: arn:aws:iam::123456789012:user/h\naws_access_key_id: " + info.AccessKey + "\naws_secret_access_key: " + info.SecretKey + "\n",
-		},
-		{name: "no credentials", location: object, env: []string{endpoint}, code: 1, says: "ERROR: there are no credentials for S3"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			d := newDesk(t)
-			d.env = c.env
-			if c.file != "" {
-				d.write(c.file, c.content)
-			}
-			code, stdout, stderr := d.deploy("-l", c.location, "-t", "zip", "-A", "appspec.yml")
-			if code != c.code || !strings.Contains(stdout+stderr, c.says) {
-				t.Fatalf("exit %d, want %d\nstdout:\n%s\nstderr:\n%s", code, c.code, stdout, stderr)
-			}
-			if code == 0 {
-				d.holds(1, 6)
-				d.proves(firstRun()...)
-				if past, err := lifecycle.History(d.path("deployment-root")); err != nil || len(past) != 1 || !strings.HasPrefix(past[0].Revision, "s3://"+labBucket+"/apps/") || !past[0].Local {
-					t.Errorf("history %+v, %v", past, err)
-				}
-			}
-		})
 	}
 }

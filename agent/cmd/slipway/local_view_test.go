@@ -1,30 +1,16 @@
 package main
 
 import (
-	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"io"
-	"math/big"
-	"net"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"regexp"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -236,95 +222,4 @@ func TestLocalEnvironment(t *testing.T) {
 	if strings.Contains(env, "topsecret") || strings.Contains(env, "\nBUNDLE_") {
 		t.Errorf("environment:%s", env)
 	}
-}
-
-// L-21, L-22, V-91, V-117: bundles of GitHub, over a proxy whose other end has the certificate of api.github.com.
-func TestLocalFromGitHub(t *testing.T) {
-	t.Parallel()
-	zip := zipped(func() map[string]string {
-		inside := map[string]string{}
-		for name, content := range sampleBundle() {
-			inside["octo-app-0123abc/"+name] = content
-		}
-		return inside
-	}())
-	var mu sync.Mutex
-	var asked []string
-	api, authority := secureServer(t, "api.github.com", func(w http.ResponseWriter, r *http.Request) {
-		mu.Lock()
-		defer mu.Unlock()
-		asked = append(asked, r.URL.Path+" "+r.Header.Get("Authorization"))
-		if strings.HasSuffix(r.URL.Path, "/none") {
-			http.NotFound(w, r)
-			return
-		}
-		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(zip))
-	})
-	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodConnect || r.Host != "api.github.com:443" {
-			http.Error(w, "nobody else", http.StatusForbidden)
-			return
-		}
-		to, err := net.Dial("tcp", api)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadGateway)
-			return
-		}
-		defer to.Close()
-		from, _, err := w.(http.Hijacker).Hijack()
-		if err != nil {
-			return
-		}
-		defer from.Close()
-		io.WriteString(from, "HTTP/1.1 200 OK\r\n\r\n")
-		go io.Copy(to, from)
-		io.Copy(from, to)
-	}))
-	t.Cleanup(proxy.Close)
-	for _, c := range []struct {
-		location, token, asked string
-		code                   int
-	}{
-		{"https://github.com/octo/app", "", "/repos/octo/app/zipball/HEAD ", 0},
-		{"https://github.com/octo/app/tree/0123abc", "", "/repos/octo/app/zipball/0123abc ", 0},
-		{"https://api.github.com/repos/octo/app/zipball/0123abc", "tok", "/repos/octo/app/zipball/0123abc token tok", 0},
-		{"https://github.com/octo/app/commit/none", "", "/repos/octo/app/zipball/none ", 1},
-	} {
-		d := newDesk(t)
-		d.env = []string{"https_proxy=" + proxy.URL, "AWS_CA_BUNDLE=" + d.write("ca.pem", authority), gitHubTokenVariable + "=" + c.token}
-		code, stdout, stderr := d.deploy("-l", c.location, "-A", "appspec.yml")
-		mu.Lock()
-		got := strings.Join(slices.Compact(asked), "\n") // what fails before its turn is tried again then
-		asked = nil
-		mu.Unlock()
-		if code != c.code || got != c.asked {
-			t.Errorf("%s: exit %d, asked for %q, want %q\n%s%s", c.location, code, got, c.asked, stdout, stderr)
-		}
-		if code == 0 {
-			d.holds(1, 6)
-			d.proves(firstRun()...)
-		}
-	}
-}
-
-// secureServer serves TLS as a host whose certificate signs itself.
-func secureServer(t *testing.T, name string, handler http.HandlerFunc) (address, authority string) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := httptest.NewUnstartedServer(handler)
-	server.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
-	server.StartTLS()
-	t.Cleanup(server.Close)
-	return server.Listener.Addr().String(), string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
