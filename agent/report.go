@@ -34,6 +34,7 @@ func (a *Agent) report(ctx context.Context, command string, ended time.Time, r l
 	diagnostics := control.Diagnostics{ErrorCode: int(r.Code), ScriptName: r.Script, Message: r.Message, Log: r.Log}.Envelope()
 	began := time.Now()
 	a.note(command, func(h *InHand) { h.Reporting = true })
+	a.changed()
 	for delay, tries := completeFirst, 1; ; tries++ {
 		err := a.complete(ctx, command, status, diagnostics)
 		log := a.log.With(zap.String("command", command), zap.String("status", string(status)), zap.Int("tries", tries))

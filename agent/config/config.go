@@ -104,15 +104,35 @@ type Health struct {
 	Rise   int           // successes in a row until healthy
 	Fall   int           // failures in a row until unhealthy
 	MaxAge time.Duration // an older probe result counts as a failure
+	Grace  time.Duration // how long after the start failures count as starting up
+
+	DrainFile          string // marker that drains while it is there
+	DrainOnTermination bool
+	DrainOnBlock       bool
+	DrainOnInstall     bool
+	StatusFile         string // is there while the application is healthy; "" for none
+	Gate               bool   // ValidateService fails where the application is not fit
+	GateTimeout        time.Duration
 }
 
-// Probe is how the application is asked. Without a URL there is no probe.
+// Probe is how the application is asked. What is empty is not probed; all that is probed must be good.
 type Probe struct {
 	URL      string
 	Status   string // as the balancer writes it: "200", "200,302", "200-399"
 	Body     string // text that the answer must contain; "" for any
 	Timeout  time.Duration
 	Interval time.Duration
+
+	Latency    time.Duration // a later answer of the URL is bad; 0 for any
+	TCP        []string      // addresses that must accept a connection
+	File       string        // must be there
+	FileMaxAge time.Duration // and not be older; 0 for any age
+	Command    []string      // program and arguments; must end with 0
+}
+
+// Any reports whether anything is probed.
+func (p *Probe) Any() bool {
+	return p.URL != "" || len(p.TCP) > 0 || p.File != "" || len(p.Command) > 0
 }
 
 // Limits bounds what a bundle may unpack to. Zero is no limit.

@@ -56,8 +56,11 @@ func TestDefaults(t *testing.T) {
 		EnableArchiveReuse: true, DisableCoreDumps: true, Reject: Reject{PathTraversal: true, SymlinkPermissionTargets: true}, // V-101, V-102
 		Trust: Trust{Signer: "integrity", Pins: []string{}}, Listen: "127.0.0.1:8427", Log: Log{Level: "info", Format: "auto"},
 		StopTimeout: 2 * time.Minute, MaxConcurrent: 4,
-		Hooks:  Hooks{Grace: 5 * time.Second, OpenOutput: "warn", OpenOutputWait: 2 * time.Second, RunAsMode: "setuid", WorkingDirectory: "root"},
-		Health: Health{Path: "/health", Probe: Probe{Status: "200", Timeout: 3 * time.Second, Interval: 5 * time.Second}, Rise: 2, Fall: 3, MaxAge: 30 * time.Second},
+		Hooks: Hooks{Grace: 5 * time.Second, OpenOutput: "warn", OpenOutputWait: 2 * time.Second, RunAsMode: "setuid", WorkingDirectory: "root"},
+		Health: Health{
+			Path: "/health", Probe: Probe{Status: "200", Timeout: 3 * time.Second, Interval: 5 * time.Second, TCP: []string{}, Command: []string{}}, Rise: 2, Fall: 3, MaxAge: 30 * time.Second,
+			Grace: 30 * time.Second, DrainFile: "/run/slipway/drain", DrainOnTermination: true, GateTimeout: time.Minute,
+		},
 		Limits: Limits{MaxSize: 64 << 30, MaxFiles: 1_000_000, MaxRatio: 1000}, Install: Install{Space: "coexist"},
 		OldRevisionHooks: "skip-if-missing", Preflight: Preflight{Mode: "early", Wait: 30 * time.Second},
 		Poll: Poll{BackoffMin: time.Second, BackoffMax: 90 * time.Second, DeniedPause: 5 * time.Minute},
@@ -237,6 +240,8 @@ func TestFiles(t *testing.T) {
 		{"listen off", strict, "listen: off\n", func(c *Config) bool { return c.Listen == "" }, "", ""},
 		{"health.path taken", strict, "health: {path: /metrics}\n", nil, "", "taken by the agent itself"},
 		{"statuses", strict, "health: {probe: {status: '200,300-250'}}\n", nil, "", "write status codes"},
+		{"gate without a probe", strict, "health: {gate: true}\n", nil, "", "health.gate is true, but nothing is probed"},
+		{"probe of no address", strict, "health: {probe: {tcp: [db]}}\n", nil, "", "write host:port, not \"db\""},
 		{"results always too old", strict, "health: {max_age: 1s, probe: {url: 'http://x'}}\n", nil, "", "every result would be too old"},
 		{"backoff upside down", strict, "poll: {backoff_min: 2m}\n", nil, "", "less than poll.backoff_min"},
 		{"empty where it cannot be", strict, "root_dir: ''\n", nil, "", "root_dir must not be empty"},

@@ -26,7 +26,8 @@ func (l *loader) finish() {
 		p.Message = "poll.backoff_max is " + durationText(c.Poll.BackoffMax) + ", less than poll.backoff_min, " + durationText(c.Poll.BackoffMin)
 		l.fail(p)
 	}
-	if c.Health.Probe.URL != "" && c.Health.MaxAge < c.Health.Probe.Interval {
+	l.health()
+	if c.Health.Probe.Any() && c.Health.MaxAge < c.Health.Probe.Interval {
 		p := l.placed("health.max_age", "health.probe.interval")
 		p.Message = "health.max_age is " + durationText(c.Health.MaxAge) + ", less than health.probe.interval, " + durationText(c.Health.Probe.Interval) + ": every result would be too old"
 		l.fail(p)
@@ -83,6 +84,31 @@ func (l *loader) trust() {
 			p.Message = "trust.ca_file cannot be read: " + err.Error()
 			l.fail(p)
 		}
+	}
+}
+
+// health checks what is asked of a probe that is not there.
+func (l *loader) health() {
+	h := &l.cfg.Health
+	switch {
+	case h.Gate && !h.Probe.Any():
+		p := l.placed("health.gate")
+		p.Message, p.Suggestion = "health.gate is true, but nothing is probed", "set health.probe.url"
+		l.fail(p)
+	case h.StatusFile != "" && !h.Probe.Any():
+		p := l.placed("health.status_file")
+		p.Message, p.Suggestion = "health.status_file is set, but nothing is probed: the file would never be there", "set health.probe.url"
+		l.warn(p)
+	}
+	if h.Probe.FileMaxAge > 0 && h.Probe.File == "" {
+		p := l.placed("health.probe.file_max_age")
+		p.Message = "health.probe.file_max_age has no effect: health.probe.file is not set"
+		l.warn(p)
+	}
+	if h.Probe.Latency > h.Probe.Timeout {
+		p := l.placed("health.probe.latency")
+		p.Message = "health.probe.latency has no effect: health.probe.timeout, " + durationText(h.Probe.Timeout) + ", is shorter"
+		l.warn(p)
 	}
 }
 

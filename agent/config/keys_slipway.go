@@ -207,7 +207,32 @@ var healthKeys = []key{
 	{
 		name: "health.probe.timeout", kind: kindDuration, def: "3s", min: int64(10 * time.Millisecond), max: int64(2 * time.Minute), live: true, origin: originSlipway,
 		field: func(c *Config) any { return &c.Health.Probe.Timeout },
-		doc:   "How long the application's answer may take.",
+		doc:   "How long the application's answer may take; every kind of probe.",
+	},
+	{
+		name: "health.probe.latency", kind: kindDuration, def: "0s", max: int64(2 * time.Minute), live: true, origin: originSlipway,
+		field: func(c *Config) any { return &c.Health.Probe.Latency },
+		doc:   "An answer that comes later than this counts as bad; 0 for no bound but the timeout.",
+	},
+	{
+		name: "health.probe.tcp", kind: kindList, live: true, origin: originSlipway, check: checkAddress,
+		field: func(c *Config) any { return &c.Health.Probe.TCP },
+		doc:   "Addresses, host:port, that must accept a connection.",
+	},
+	{
+		name: "health.probe.file", kind: kindPath, live: true, origin: originSlipway,
+		field: func(c *Config) any { return &c.Health.Probe.File },
+		doc:   "A file that must be there.",
+	},
+	{
+		name: "health.probe.file_max_age", kind: kindDuration, def: "0s", live: true, origin: originSlipway,
+		field: func(c *Config) any { return &c.Health.Probe.FileMaxAge },
+		doc:   "How long ago that file may have been written last; 0 for no limit.",
+	},
+	{
+		name: "health.probe.command", kind: kindList, live: true, origin: originSlipway,
+		field: func(c *Config) any { return &c.Health.Probe.Command },
+		doc:   "A program and its arguments that must end with status 0; it is started without a shell.",
 	},
 	{
 		name: "health.probe.interval", kind: kindDuration, def: "5s", min: int64(100 * time.Millisecond), max: int64(5 * time.Minute), live: true, origin: originSlipway,
@@ -228,5 +253,45 @@ var healthKeys = []key{
 		name: "health.max_age", kind: kindDuration, def: "30s", min: int64(time.Second), live: true, origin: originSlipway,
 		field: func(c *Config) any { return &c.Health.MaxAge },
 		doc:   "A probe result older than this counts as bad.",
+	},
+	{
+		name: "health.grace", kind: kindDuration, def: "30s", max: int64(time.Hour), live: true, origin: originSlipway,
+		field: func(c *Config) any { return &c.Health.Grace },
+		doc:   "How long after the start bad probes count as starting up, before there was a good one.",
+	},
+	{
+		name: "health.drain_file", kind: kindPath, def: "/run/slipway/drain", origin: originSlipway,
+		field: func(c *Config) any { return &c.Health.DrainFile },
+		doc:   "Marker that takes the instance out of the pool while it is there; slipway drain writes it, scripts may touch it.",
+	},
+	{
+		name: "health.drain_on_termination", kind: kindBool, def: "true", live: true, origin: originSlipway,
+		field: func(c *Config) any { return &c.Health.DrainOnTermination },
+		doc:   "Drain when the instance metadata says that the instance is being taken out of service.",
+	},
+	{
+		name: "health.drain_on_block", kind: kindBool, def: "false", live: true, origin: originSlipway,
+		field: func(c *Config) any { return &c.Health.DrainOnBlock },
+		doc:   "Drain from BeforeBlockTraffic of a deployment until before BeforeAllowTraffic is reported, it fails, or 15 minutes are over.",
+	},
+	{
+		name: "health.drain_on_install", kind: kindBool, def: "false", live: true, origin: originSlipway,
+		field: func(c *Config) any { return &c.Health.DrainOnInstall },
+		doc:   "The same from ApplicationStop to ValidateService, for deployments without a balancer.",
+	},
+	{
+		name: "health.status_file", kind: kindPath, origin: originSlipway,
+		field: func(c *Config) any { return &c.Health.StatusFile },
+		doc:   "File that is there exactly while the application is healthy, for a web server that answers the balancer itself.",
+	},
+	{
+		name: "health.gate", kind: kindBool, def: "false", live: true, origin: originSlipway,
+		field: func(c *Config) any { return &c.Health.Gate },
+		doc:   "Fail ValidateService of a deployment whose application is not found fit for traffic after its scripts.",
+	},
+	{
+		name: "health.gate_timeout", kind: kindDuration, def: "60s", min: int64(time.Second), max: int64(time.Hour), live: true, origin: originSlipway,
+		field: func(c *Config) any { return &c.Health.GateTimeout },
+		doc:   "How long the application has for that.",
 	},
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -127,6 +128,14 @@ func checkStatuses(text string) error {
 		if err != nil || low < 100 || high > 599 || high < low {
 			return errors.New("write status codes such as 200, 200,302 or 200-399")
 		}
+	}
+	return nil
+}
+
+// checkAddress wants host:port.
+func checkAddress(text string) error {
+	if host, port, err := net.SplitHostPort(text); err != nil || host == "" || !isPort(port) {
+		return fmt.Errorf("write host:port, not %q", text)
 	}
 	return nil
 }

@@ -72,6 +72,8 @@ type Report struct {
 	Rise    int
 	Fall    int
 	Drains  []Drain // oldest first
+	// Probes is what each of several probes found last; nil for a single one that is not made by [All], and before the first round.
+	Probes []ProbeResult
 }
 
 // application is the watched application: its settings, what the probes found, and the drains.
@@ -82,6 +84,9 @@ type application struct {
 	found    finding
 	drains   []*Drain
 	changed  chan struct{} // closed and replaced when the settings change
+
+	news    chan struct{} // holds a token when there is a new answer
+	probing chan struct{} // holds a token while a probe runs: probes are not made for two callers at once
 
 	answer atomic.Pointer[answer]
 }
@@ -98,7 +103,7 @@ type finding struct {
 
 func (a *application) init() {
 	now := time.Now()
-	a.changed = make(chan struct{})
+	a.changed, a.news, a.probing = make(chan struct{}), make(chan struct{}, 1), make(chan struct{}, 1)
 	a.began = now
 	a.found = finding{state: Starting, reason: "not probed yet", since: now}
 }
@@ -174,14 +179,78 @@ func (r *Registry) Run(ctx context.Context) error {
 // errProbeTimeout is the cause a probe sees when it has used its time.
 var errProbeTimeout = errors.New("no answer in time")
 
-func (r *Registry) probe(ctx context.Context, set Application) {
-	began := time.Now()
+// once probes once, within the time that a probe has.
+func (a *application) once(ctx context.Context, set Application) error {
+	select {
+	case a.probing <- struct{}{}:
+		defer func() { <-a.probing }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	bounded, cancel := context.WithTimeoutCause(ctx, set.Timeout, fmt.Errorf("%w (%s)", errProbeTimeout, set.Timeout))
+	defer cancel()
 	err := set.Probe.Probe(bounded)
-	if err != nil && bounded.Err() != nil && ctx.Err() == nil {
+	if err != nil && bounded.Err() != nil && ctx.Err() == nil && !errors.Is(err, errProbeTimeout) {
 		err = context.Cause(bounded)
 	}
-	cancel()
+	return err
+}
+
+// A NotFitError says that the application was not found fit for traffic in the time that it had. It wraps what the last probe found.
+type NotFitError struct {
+	Waited time.Duration
+	Good   int // good probes in a row at the end
+	Rise   int // that were needed
+	Err    error
+}
+
+func (e *NotFitError) Error() string {
+	if e.Err == nil {
+		return fmt.Sprintf("the application is not fit for traffic after %s: %d good probes of %d in a row", e.Waited.Round(time.Millisecond), e.Good, e.Rise)
+	}
+	return fmt.Sprintf("the application is not fit for traffic after %s: %v", e.Waited.Round(time.Millisecond), e.Err)
+}
+
+func (e *NotFitError) Unwrap() error { return e.Err }
+
+// fitPause is the longest pause between two probes of Fit.
+const fitPause = time.Second
+
+// Fit probes the application until as many probes in a row as [Application].Rise were good, or ctx ends: then it returns a *NotFitError with
+// what was found last. These probes are beside those of [Registry.Run] and change nothing of what the balancer is told; drains do not matter.
+func (r *Registry) Fit(ctx context.Context) error {
+	r.app.mu.Lock()
+	set := r.app.settings
+	r.app.mu.Unlock()
+	if set.Probe == nil {
+		return errors.New("no application probe is configured: set health.probe.url to what tells whether the application is fit for traffic")
+	}
+	began, good := time.Now(), 0
+	var last error
+	for {
+		switch err := r.app.once(ctx, set); {
+		case err == nil:
+			good++
+		case ctx.Err() == nil || last == nil:
+			good, last = 0, err
+		}
+		if good >= set.Rise {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			if good > 0 {
+				last = nil
+			}
+			return &NotFitError{Waited: time.Since(began), Good: good, Rise: set.Rise, Err: last}
+		case <-time.After(min(set.Interval, fitPause)):
+		}
+	}
+}
+
+func (r *Registry) probe(ctx context.Context, set Application) {
+	began := time.Now()
+	err := r.app.once(ctx, set)
 	if ctx.Err() != nil {
 		return // stopping: says nothing about the application
 	}
@@ -218,6 +287,9 @@ func (a *application) report(now time.Time) Report {
 	rep := Report{
 		State: f.state, Reason: f.reason, Since: f.since, Checked: f.checked, Took: f.took,
 		Good: f.good, Bad: f.bad, Rise: a.settings.Rise, Fall: a.settings.Fall,
+	}
+	if all, ok := a.settings.Probe.(*allProbes); ok {
+		rep.Probes = all.results()
 	}
 	a.drains = slices.DeleteFunc(a.drains, func(d *Drain) bool { return d.over(now) })
 	for _, d := range a.drains {
@@ -258,6 +330,10 @@ func (a *application) publish() {
 		}
 	}
 	a.answer.Store(newAnswer(rep, until))
+	select {
+	case a.news <- struct{}{}:
+	default: // nobody has taken the last one yet
+	}
 }
 
 // current is the answer for this moment; it makes a new one when the last has run out.

@@ -23,7 +23,11 @@ func (d *Drain) over(now time.Time) bool {
 // called, whichever comes first. Drains add up: the path is green again when the last has ended. undrain may be
 // called more than once.
 func (r *Registry) Drain(reason string, until time.Time) (undrain func()) {
-	d := &Drain{Reason: reason, Began: time.Now(), Until: until}
+	return r.drainSince(reason, time.Now(), until)
+}
+
+func (r *Registry) drainSince(reason string, began, until time.Time) (undrain func()) {
+	d := &Drain{Reason: reason, Began: began, Until: until}
 	a := &r.app
 	a.mu.Lock()
 	a.drains = append(a.drains, d)

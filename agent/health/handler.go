@@ -1,6 +1,7 @@
 package health
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -196,6 +197,11 @@ func verboseReport(rep Report, now time.Time) []byte {
 		fmt.Fprintf(&b, "checked: %s, took %s\n", ago(rep.Checked, now), rep.Took.Round(10*time.Microsecond))
 		fmt.Fprintf(&b, "in a row: %d good (rise %d), %d bad (fall %d)\n", rep.Good, rep.Rise, rep.Bad, rep.Fall)
 	}
+	if len(rep.Probes) > 1 {
+		for _, p := range rep.Probes {
+			fmt.Fprintf(&b, "probe:   %s: %s\n", p.Name, cmp.Or(oneLine(p.Text), "ok"))
+		}
+	}
 	for _, d := range rep.Drains {
 		until := "until undone"
 		if !d.Until.IsZero() {
@@ -218,12 +224,14 @@ type reportJSON struct {
 	Rise    int        `json:"rise,omitempty"`
 	Fall    int        `json:"fall,omitempty"`
 	Drains  []Drain    `json:"drains,omitempty"`
+
+	Probes []ProbeResult `json:"probes,omitempty"`
 }
 
 func jsonReport(rep Report, now time.Time) reportJSON {
 	j := reportJSON{
 		Status: rep.State, Reason: rep.Reason, Since: rep.Since.UTC(),
-		Good: rep.Good, Bad: rep.Bad, Rise: rep.Rise, Fall: rep.Fall, Drains: rep.Drains,
+		Good: rep.Good, Bad: rep.Bad, Rise: rep.Rise, Fall: rep.Fall, Drains: rep.Drains, Probes: rep.Probes,
 	}
 	if !rep.Checked.IsZero() {
 		checked := rep.Checked.UTC()

@@ -13,8 +13,12 @@ import (
 
 // Metrics are the agent's counters, in a set of its own. A nil *Metrics counts nothing.
 type Metrics struct {
-	set     *metrics.Set
-	tickets atomic.Int64
+	set      *metrics.Set
+	app      *application
+	tickets  atomic.Int64
+	oldest   atomic.Int64 // when the oldest of them was taken, in Unix nanoseconds; 0: there is none
+	online   atomic.Bool
+	lastPoll atomic.Int64 // in Unix milliseconds
 
 	mu     sync.Mutex // guards series
 	series map[string]bool
@@ -28,13 +32,22 @@ const seriesLimit = 64
 var eventSeconds = []float64{0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600}
 
 func newMetrics(version string, app *application) *Metrics {
-	m := &Metrics{set: metrics.NewSet(), series: map[string]bool{}}
+	m := &Metrics{set: metrics.NewSet(), app: app, series: map[string]bool{}}
 	for _, name := range []string{
 		"slipway_polls_total", "slipway_poll_errors_total", "slipway_bundle_bytes_total", "slipway_probes_total", "slipway_probe_errors_total",
 	} {
 		m.set.NewCounter(name)
 	}
 	m.set.NewGauge("slipway_tickets_open", func() float64 { return float64(m.tickets.Load()) })
+	m.set.NewGauge("slipway_ticket_oldest_seconds", func() float64 {
+		if at := m.oldest.Load(); at != 0 {
+			return max(time.Since(time.Unix(0, at)).Seconds(), 0)
+		}
+		return 0
+	})
+	m.set.NewGauge("slipway_command_service_up", func() float64 { return flag(m.online.Load()) })
+	m.set.NewGauge("slipway_last_poll_timestamp_seconds", func() float64 { return float64(m.lastPoll.Load()) / 1000 })
+	m.set.NewGauge("slipway_drains_active", func() float64 { return float64(len(app.current(time.Now()).report.Drains)) })
 	for _, state := range []State{Unconfigured, Starting, Healthy, Unhealthy, Stale, Draining} {
 		m.set.NewGauge(fmt.Sprintf("slipway_application_state{state=%q}", string(state)), func() float64 {
 			return flag(app.current(time.Now()).report.State == state)
@@ -66,12 +79,14 @@ func (m *Metrics) Command(event, outcome string, took time.Duration) {
 	m.set.GetOrCreatePrometheusHistogramExt(fmt.Sprintf("slipway_command_duration_seconds{event=%q}", event), eventSeconds).Update(took.Seconds())
 }
 
-// Hook counts one ended script by event and exit status; -1 stands for one that was ended by a signal.
-func (m *Metrics) Hook(event string, exit int) {
+// Hook counts one ended script by event and exit status, with what it took; -1 stands for one that was ended by a signal.
+func (m *Metrics) Hook(event string, exit int, took time.Duration) {
 	if m == nil {
 		return
 	}
-	m.set.GetOrCreateCounter(fmt.Sprintf("slipway_hook_exits_total{event=%q,exit=\"%d\"}", m.bounded("event", event), exit)).Inc()
+	event = m.bounded("event", event)
+	m.set.GetOrCreateCounter(fmt.Sprintf("slipway_hook_exits_total{event=%q,exit=\"%d\"}", event, exit)).Inc()
+	m.set.GetOrCreatePrometheusHistogramExt(fmt.Sprintf("slipway_hook_duration_seconds{event=%q}", event), eventSeconds).Update(took.Seconds())
 }
 
 // BundleBytes adds downloaded bytes.
@@ -82,10 +97,27 @@ func (m *Metrics) BundleBytes(n int64) {
 	m.set.GetOrCreateCounter("slipway_bundle_bytes_total").AddInt64(n)
 }
 
-// Tickets sets how many commands are accepted and not yet reported.
-func (m *Metrics) Tickets(n int) {
-	if m != nil {
-		m.tickets.Store(int64(n))
+// Tickets sets how many commands are accepted and not yet reported, and when the oldest of them came; zero where there is none.
+func (m *Metrics) Tickets(n int, oldest time.Time) {
+	if m == nil {
+		return
+	}
+	m.tickets.Store(int64(n))
+	if oldest.IsZero() {
+		m.oldest.Store(0)
+	} else {
+		m.oldest.Store(oldest.UnixNano())
+	}
+}
+
+// Service sets whether the command service answers, and when it did last; a zero time leaves that as it is.
+func (m *Metrics) Service(online bool, last time.Time) {
+	if m == nil {
+		return
+	}
+	m.online.Store(online)
+	if !last.IsZero() {
+		m.lastPoll.Store(last.UnixMilli())
 	}
 }
 
@@ -99,6 +131,9 @@ func (m *Metrics) probed(err error, took time.Duration) {
 
 func (m *Metrics) write(w io.Writer) {
 	m.set.WritePrometheus(w)
+	for _, p := range m.app.current(time.Now()).report.Probes {
+		fmt.Fprintf(w, "slipway_probe_up{probe=%q} %g\n", label(p.Name), flag(p.OK))
+	}
 	metrics.WriteProcessMetrics(w)
 }
 

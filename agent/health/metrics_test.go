@@ -15,11 +15,12 @@ func TestMetrics(t *testing.T) {
 	m.Poll(errors.New("throttled"))
 	m.Command("AfterInstall", "Failed", 700*time.Millisecond)
 	m.Command("AfterInstall", "Succeeded", 2*time.Second)
-	m.Hook("AfterInstall", 3)
-	m.Hook("AfterInstall", -1)
+	m.Hook("AfterInstall", 3, 2*time.Second)
+	m.Hook("AfterInstall", -1, time.Second)
 	m.BundleBytes(1 << 20)
 	m.BundleBytes(-5)
-	m.Tickets(2)
+	m.Tickets(2, time.Now().Add(-time.Hour))
+	m.Service(true, time.Unix(1700000000, 0))
 	got := get(r, "/metrics")
 	for _, line := range []string{
 		"slipway_polls_total 2",
@@ -31,6 +32,11 @@ func TestMetrics(t *testing.T) {
 		`slipway_hook_exits_total{event="AfterInstall",exit="-1"} 1`,
 		"slipway_bundle_bytes_total 1048576",
 		"slipway_tickets_open 2",
+		"slipway_ticket_oldest_seconds 3600.",
+		`slipway_hook_duration_seconds_sum{event="AfterInstall"} 3`,
+		"slipway_command_service_up 1",
+		"slipway_last_poll_timestamp_seconds 1700000000",
+		"slipway_drains_active 0",
 		"slipway_probes_total 1",
 		`slipway_application_state{state="healthy"} 1`,
 		`slipway_application_state{state="draining"} 0`,
@@ -51,10 +57,10 @@ func TestMetricsHoldForeignNames(t *testing.T) {
 	r := newRegistry(t)
 	for _, name := range []string{"a\"b", "a\nb", `a\`, "", strings.Repeat("x", 1000), "日本"} {
 		r.Metrics().Command(name, name, time.Second)
-		r.Metrics().Hook(name, 0)
+		r.Metrics().Hook(name, 0, 0)
 	}
 	for i := range 1000 {
-		r.Metrics().Hook(fmt.Sprint("event", i), 1)
+		r.Metrics().Hook(fmt.Sprint("event", i), 1, 0)
 	}
 	page := get(r, "/metrics").Body.String()
 	if !strings.Contains(page, `slipway_hook_exits_total{event="other",exit="1"} 9`) {
@@ -72,7 +78,8 @@ func TestNilMetricsCountNothing(*testing.T) {
 	var m *Metrics
 	m.Poll(nil)
 	m.Command("Install", "Succeeded", 0)
-	m.Hook("Install", 0)
+	m.Hook("Install", 0, 0)
 	m.BundleBytes(1)
-	m.Tickets(1)
+	m.Tickets(1, time.Time{})
+	m.Service(true, time.Time{})
 }

@@ -26,8 +26,14 @@ func newApplication(t *testing.T) *httptest.Server {
 // listener is the address of the agent's health listener, as its status tells it.
 func (h *host) listener() string {
 	h.t.Helper()
+	return h.listenerOf(filepath.Join("root", statusFile))
+}
+
+// listenerOf is the same of an agent whose status file has another name.
+func (h *host) listenerOf(status string) string {
+	h.t.Helper()
 	var r report
-	if err := json.Unmarshal([]byte(h.read(filepath.Join("root", statusFile))), &r); err != nil {
+	if err := json.Unmarshal([]byte(h.read(status)), &r); err != nil {
 		h.t.Fatal(err)
 	}
 	return "http://" + r.Listen

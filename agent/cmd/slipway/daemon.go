@@ -31,6 +31,7 @@ type daemon struct {
 	level zap.AtomicLevel
 
 	health  *health.Registry
+	drains  deploymentDrains
 	notify  systemd.Notifier
 	fetcher lateFetcher
 	live    atomic.Pointer[config.Config]     // as it was read last

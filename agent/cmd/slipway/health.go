@@ -13,6 +13,7 @@ import (
 
 	"slipway/agent/config"
 	"slipway/agent/health"
+	"slipway/hooks"
 	"slipway/lifecycle"
 )
 
@@ -44,18 +45,44 @@ func (d *daemon) newHealth() (*health.Registry, error) {
 	return r, d.watchApplication(d.cfg.Health)
 }
 
-// watchApplication sets the probe of the application as configured. Without a URL there is none.
+// watchApplication sets the probes of the application as configured. All of them must be good; without any the path says so.
 func (d *daemon) watchApplication(c config.Health) error {
-	set := health.Application{Interval: c.Probe.Interval, Timeout: c.Probe.Timeout, MaxAge: c.MaxAge, Rise: c.Rise, Fall: c.Fall}
-	if c.Probe.URL != "" {
-		probe, err := health.NewHTTPProbe(health.HTTPProbe{URL: c.Probe.URL, Status: c.Probe.Status, Body: c.Probe.Body})
-		if err != nil {
-			return err
-		}
-		set.Probe = probe
+	set := health.Application{Interval: c.Probe.Interval, Timeout: c.Probe.Timeout, MaxAge: c.MaxAge, Rise: c.Rise, Fall: c.Fall, Grace: c.Grace}
+	probes, err := d.probes(c.Probe)
+	if err != nil {
+		return err
+	}
+	if len(probes) > 0 {
+		set.Probe = health.All(probes...)
 	}
 	d.health.Watch(set)
 	return nil
+}
+
+func (d *daemon) probes(c config.Probe) (all []health.NamedProbe, err error) {
+	if c.URL != "" {
+		probe, err := health.NewHTTPProbe(health.HTTPProbe{URL: c.URL, Status: c.Status, Body: c.Body, MaxLatency: c.Latency})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, health.NamedProbe{Name: "http", Prober: probe})
+	}
+	for _, address := range c.TCP {
+		probe, err := health.NewTCPProbe(address)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, health.NamedProbe{Name: "tcp " + address, Prober: probe})
+	}
+	if c.File != "" {
+		all = append(all, health.NamedProbe{Name: "file", Prober: health.NewFileProbe(c.File, c.FileMaxAge)})
+	}
+	if len(c.Command) > 0 {
+		// What a hook inherits, for the same reason: no credentials of the agent.
+		env := hookEnvironment(d.p.environ, d.live.Load(), d.who.Load())
+		all = append(all, health.NamedProbe{Name: "command", Prober: hooks.Check{Args: c.Command, Env: env}})
+	}
+	return all, nil
 }
 
 // serveHealth probes the application and opens the listener for health and metrics, unless it is off. A port that is taken keeps no
@@ -81,6 +108,13 @@ func (d *daemon) serveHealth(ctx context.Context) (addr string, stop func(), err
 			d.log.Error("application probe", zap.Error(err))
 		}
 	})
+	looked := make(chan struct{})
+	wg.Go(func() { d.health.FollowMarker(ctx, d.cfg.Health.DrainFile, func() { close(looked) }) })
+	wg.Go(func() { d.followTermination(ctx) })
+	if name := d.cfg.Health.StatusFile; name != "" {
+		wg.Go(func() { d.health.KeepFile(ctx, name) })
+	}
+	<-looked // no answer before it is known whether the instance was taken out on purpose
 	wg.Go(func() {
 		if d.cfg.Listen == "" {
 			return
@@ -125,12 +159,13 @@ func (d *daemon) observe(o lifecycle.Observation) {
 	case o.Bytes > 0:
 		m.BundleBytes(o.Bytes)
 	case o.Script != "":
-		m.Hook(string(o.Event), o.Exit)
+		m.Hook(string(o.Event), o.Exit, o.Took)
 	default:
 		outcome := "Succeeded"
 		if o.Code != lifecycle.Succeeded {
 			outcome = "Failed"
 		}
 		m.Command(string(o.Event), outcome, o.Took)
+		d.drains.ended(o)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -25,7 +26,13 @@ func (p *publisher) publish(s agent.Status) {
 	if err := r.save(p.d.cfg.RootDir); err != nil {
 		p.d.log.Debug("write the status file", zap.Error(err))
 	}
-	p.d.health.Metrics().Tickets(len(s.InHand))
+	p.d.drains.seen(p.d, s.InHand)
+	var oldest time.Time
+	if len(s.InHand) > 0 {
+		oldest = s.InHand[0].Since
+	}
+	p.d.health.Metrics().Tickets(len(s.InHand), oldest)
+	p.d.health.Metrics().Service(s.Link == agent.Online, s.LastPoll)
 	text := string(s.Link) + "; nothing in hand"
 	if len(s.InHand) > 0 {
 		text = fmt.Sprintf("%s; %s of %s", s.Link, s.InHand[0].Event, or(s.InHand[0].Deployment, "a new deployment"))

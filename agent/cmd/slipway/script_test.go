@@ -159,7 +159,7 @@ func document(t *testing.T, name string) string {
 	return string(data)
 }
 
-func fetch(t *testing.T, url string) string {
+func fetch(t testing.TB, url string) string {
 	t.Helper()
 	resp, err := http.Get(url)
 	if err != nil {

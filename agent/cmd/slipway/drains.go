@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"slipway/agent"
+	"slipway/agent/identity"
+	"slipway/lifecycle"
+)
+
+// deploymentDrain is how long a deployment may keep an instance out of the pool by an option: a deployment that hangs must not take a fleet away
+// from its balancer for good.
+const deploymentDrain = 15 * time.Minute
+
+// deploymentDrains are the drains that deployments have set, where health.drain_on_block or health.drain_on_install says so.
+type deploymentDrains struct {
+	mu     sync.Mutex // guards active
+	active map[drainKey]func()
+}
+
+// drainKey is one deployment's drain of a kind.
+type drainKey struct {
+	deployment string
+	install    bool // of health.drain_on_install
+}
+
+// seen begins and ends drains by the commands in hand. A command is seen when it has come, before it is acknowledged, and again when it is
+// carried out and not yet reported; one that has nothing to do as well.
+func (dd *deploymentDrains) seen(d *daemon, inHand []agent.InHand) {
+	set := d.live.Load().Health
+	for _, h := range inHand {
+		if h.Deployment == "" {
+			continue
+		}
+		switch h.Event {
+		case lifecycle.BeforeBlockTraffic, lifecycle.AfterBlockTraffic:
+			if set.DrainOnBlock {
+				dd.begin(d, drainKey{h.Deployment, false}, fmt.Sprintf("deployment %s takes the instance out of traffic", h.Deployment))
+			}
+		case lifecycle.ApplicationStop, lifecycle.Install:
+			if set.DrainOnInstall {
+				dd.begin(d, drainKey{h.Deployment, true}, fmt.Sprintf("deployment %s replaces the application", h.Deployment))
+			}
+		case lifecycle.ValidateService:
+			if h.Reporting {
+				dd.end(drainKey{h.Deployment, true})
+			}
+		case lifecycle.BeforeAllowTraffic:
+			dd.end(drainKey{h.Deployment, true})
+			if h.Reporting {
+				dd.end(drainKey{h.Deployment, false})
+			}
+		case lifecycle.AfterAllowTraffic:
+			dd.end(drainKey{h.Deployment, false})
+		}
+	}
+}
+
+// ended ends the drains of a deployment that has failed: what it leaves is for the probe to judge.
+func (dd *deploymentDrains) ended(o lifecycle.Observation) {
+	if o.Code != lifecycle.Succeeded {
+		dd.end(drainKey{o.Deployment, false})
+		dd.end(drainKey{o.Deployment, true})
+	}
+}
+
+func (dd *deploymentDrains) begin(d *daemon, k drainKey, reason string) {
+	dd.mu.Lock()
+	defer dd.mu.Unlock()
+	if dd.active == nil {
+		dd.active = map[drainKey]func(){}
+	}
+	if dd.active[k] == nil {
+		dd.active[k] = d.health.Drain(reason, time.Now().Add(deploymentDrain))
+	}
+}
+
+func (dd *deploymentDrains) end(k drainKey) {
+	dd.mu.Lock()
+	defer dd.mu.Unlock()
+	if undrain := dd.active[k]; undrain != nil {
+		undrain()
+		delete(dd.active, k)
+	}
+}
+
+// terminationLook is how often the metadata service is asked whether the instance is being taken out of service. A spot instance is told
+// two minutes before.
+const terminationLook = 10 * time.Second
+
+// followTermination drains while the metadata service says that the instance is being taken out of service, until ctx ends.
+func (d *daemon) followTermination(ctx context.Context) {
+	tick := time.NewTicker(terminationLook)
+	defer tick.Stop()
+	var undrain func()
+	for reason := ""; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := ""
+		if who := d.who.Load(); d.live.Load().Health.DrainOnTermination && who != nil && !who.OnPremises {
+			var err error
+			if now, err = leaving(ctx, who.Metadata); err != nil {
+				d.log.Debug("whether the instance is being taken out of service cannot be told", zap.Error(err))
+				now = reason // metadata that is out of reach changes nothing
+			}
+		}
+		if now == reason {
+			continue
+		}
+		if undrain != nil {
+			undrain()
+			undrain = nil
+		}
+		if reason = now; reason != "" {
+			undrain = d.health.Drain(reason, time.Time{})
+		}
+	}
+}
+
+// leaving asks the metadata service whether the instance is being taken out of service, and returns why; empty: it is not.
+func leaving(ctx context.Context, read func(context.Context, string) (string, error)) (string, error) {
+	state, err := read(ctx, "autoscaling/target-lifecycle-state")
+	switch {
+	case err != nil && !errors.Is(err, identity.ErrNoMetadata):
+		return "", err
+	case err == nil && state == "Terminated":
+		return "the Auto Scaling group terminates the instance", nil
+	}
+	notice, err := read(ctx, "spot/instance-action")
+	switch {
+	case errors.Is(err, identity.ErrNoMetadata):
+		return "", nil
+	case err != nil:
+		return "", err
+	}
+	var action struct {
+		Action string `json:"action"`
+		Time   string `json:"time"`
+	}
+	if err := json.Unmarshal([]byte(notice), &action); err != nil || action.Action == "" {
+		return "", fmt.Errorf("spot/instance-action %q is no notice", notice)
+	}
+	return fmt.Sprintf("spot instance: %s at %s", action.Action, or(action.Time, "a time that was not told")), nil
+}
