@@ -75,6 +75,9 @@ type Settings struct {
 	PreflightWait  time.Duration // how long the first event of a deployment waits for that look; not at all when zero
 	ReuseArchives  bool          // the archive of the deployment that the service names is taken over (V-62)
 	Replace        bool          // where old and new do not fit beside each other the old one goes first, which cannot be undone
+	// Gate is asked after the scripts of ValidateService; its error fails the event. It must end in bounded time, and soon after its
+	// context. nil: nothing is asked.
+	Gate func(context.Context) error
 }
 
 func (s *Settings) retention() Retention {
@@ -296,7 +299,7 @@ func (e *Engine) Noop(d *Deployment, ev Event) (bool, error) {
 	if !ok {
 		return true, nil
 	}
-	if row.does != runScripts {
+	if row.does != runScripts || e.gated(ev) {
 		return false, nil
 	}
 	rev, err := e.revision(d, ev)
@@ -379,7 +382,7 @@ func (e *Engine) dispatch(ctx context.Context, t *Ticket) Result {
 	case err != nil:
 		return told(failure(ctx, err), notes)
 	default:
-		return told(e.scripts(ctx, t), notes)
+		return told(e.gate(ctx, t, e.scripts(ctx, t)), notes)
 	}
 }
 

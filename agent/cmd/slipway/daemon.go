@@ -241,7 +241,17 @@ func (d *daemon) terminating(ctx context.Context) bool {
 	return err == nil && state == "Terminated"
 }
 
-func (d *daemon) settings(c *config.Config) lifecycle.Settings { return d.p.settings(c, d.who.Load()) }
+func (d *daemon) settings(c *config.Config) lifecycle.Settings {
+	s := d.p.settings(c, d.who.Load())
+	if c.Health.Gate {
+		s.Gate = func(ctx context.Context) error {
+			bounded, cancel := context.WithTimeout(ctx, c.Health.GateTimeout)
+			defer cancel()
+			return d.health.Fit(bounded)
+		}
+	}
+	return s
+}
 
 // settings are what the engine may be told anew while it works. who is nil where it is not known who this host is.
 func (p *program) settings(c *config.Config, who *identity.Identity) lifecycle.Settings {

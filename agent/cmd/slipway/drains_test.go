@@ -227,3 +227,59 @@ func TestProbesOfSeveralKinds(t *testing.T) {
 		t.Errorf("?format=json: %s", got)
 	}
 }
+
+// health.gate: a deployment whose application is not fit fails at ValidateService, after its scripts, with what the probe found. An
+// appspec without such scripts makes no difference.
+func TestGate(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	var sick atomic.Bool
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if sick.Load() {
+			http.Error(w, "no such table: posts", http.StatusInternalServerError)
+		}
+	}))
+	t.Cleanup(app.Close)
+	h.withApplication(app.URL, "SLIPWAY_HEALTH_GATE=true", "SLIPWAY_HEALTH_GATE_TIMEOUT=1s")
+	h.put("k", zipped(map[string]string{"appspec.yml": h.appspec("ValidateService=s.sh"), "content/f": "", "s.sh": "#!/bin/sh\necho validated >> $OUT/ran\n"}))
+	h.put("plain", zipped(map[string]string{"appspec.yml": h.appspec(), "content/f": ""}))
+	h.start()
+	for i, key := range []string{"k", "plain"} {
+		id := "d-" + key
+		h.do("DownloadBundle", h.spec(id, key, "zip"))
+		h.do("Install", h.spec(id, key, "zip"))
+		c := h.do("ValidateService", h.spec(id, key, "zip"))
+		if c.Status != "Succeeded" || !strings.Contains(c.Diagnostics.Log, "the application is fit for traffic") {
+			t.Errorf("%s, the application is well: %+v", key, c)
+		}
+		sick.Store(true)
+		c = h.do("ValidateService", h.spec(id, key, "zip"))
+		if want := app.URL + ": answered 500, expected 200: no such table: posts (health.gate)"; c.Diagnostics.ErrorCode != 5 ||
+			!strings.HasPrefix(c.Diagnostics.Message, "the scripts of ValidateService succeeded, but the application is not fit for traffic after 1") ||
+			!strings.HasSuffix(c.Diagnostics.Message, want) {
+			t.Errorf("%s, the application is sick: %+v, want %q", key, c, want)
+		}
+		sick.Store(false)
+		if got := strings.Count(h.read("ran"), "validated"); got != 2 {
+			t.Errorf("revision %d: the script ran %d times, want 2", i+1, got)
+		}
+	}
+
+	// A stop while the gate waits reports nothing; the next agent asks again, and the script does not run again.
+	sick.Store(true)
+	h.extra = append(h.extra, "SLIPWAY_HEALTH_GATE_TIMEOUT=1h")
+	h.stop()
+	h.start()
+	h.do("DownloadBundle", h.spec("d-3", "k", "zip"))
+	id := h.send("ValidateService", h.spec("d-3", "k", "zip"))
+	h.eventually("the script ran", func() bool { return strings.Count(h.read("ran"), "validated") == 3 })
+	h.stop()
+	sick.Store(false)
+	h.start()
+	if c := h.await(id); c.Status != "Succeeded" || c.Count != 1 {
+		t.Errorf("after the restart: %+v", c)
+	}
+	if got := strings.Count(h.read("ran"), "validated"); got != 3 {
+		t.Errorf("the script ran %d times in all, want 3", got)
+	}
+}
