@@ -195,7 +195,9 @@ func (d *daemon) identify(ctx context.Context, publish func(agent.Status)) (*ide
 	var told string
 	began := time.Now()
 	for delay := time.Second; ; delay = min(2*delay, time.Minute) {
-		who, err := identity.Resolve(ctx, d.p.identityOptions(d.cfg, d.log.Named("identity")))
+		options := identityOptions(d.cfg, d.p.getenv)
+		options.Log = d.log.Named("identity")
+		who, err := identity.Resolve(ctx, options)
 		if err == nil {
 			return who, nil
 		}

@@ -134,7 +134,7 @@ func (p *program) checklist(ctx context.Context, c *config.Config) []doctor.Chec
 	}
 	go func() {
 		defer close(h.known)
-		h.who, h.err = identity.Resolve(ctx, p.identityOptions(c, zap.NewNop()))
+		h.who, h.err = identity.Resolve(ctx, identityOptions(c, p.getenv))
 	}()
 	return []doctor.Check{
 		{Name: "configuration", Run: func(context.Context) doctor.Result { return configured(c, clientErr) }},
@@ -388,13 +388,4 @@ func answered(ctx context.Context, c *config.Config) doctor.Result {
 	}
 	healthy := func(status int) bool { return status == http.StatusOK }
 	return doctor.Answers("", "http://"+r.Listen+c.Health.Path, healthy, http.DefaultClient, "curl -s http://"+r.Listen+c.Health.Path+"?verbose says why").Run(ctx)
-}
-
-// identityOptions say where the identity of this host is looked for.
-func (p *program) identityOptions(c *config.Config, log *zap.Logger) identity.Options {
-	return identity.Options{
-		OnPremisesFile: c.OnPremisesConfigFile, HostID: p.getenv("AWS_HOST_IDENTIFIER"), Region: p.getenv("AWS_REGION"),
-		AllowIMDSv1: c.IMDS.AllowV1, IMDSEndpoint: c.IMDS.Endpoint, AllowEnvCredentials: c.AllowEnvCredentials(),
-		Getenv: p.getenv, Log: log,
-	}
 }
