@@ -75,7 +75,7 @@ func (r *Registry) serve(w http.ResponseWriter, req *http.Request) {
 	case pathMetrics:
 		r.serveMetrics(w, req)
 	case pathIndex:
-		write(w, req, http.StatusOK, headerText, []byte(r.index()))
+		r.servePage(w, req)
 	default:
 		write(w, req, http.StatusNotFound, headerText, []byte("nothing here; / lists the paths\n"))
 	}

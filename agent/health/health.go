@@ -71,13 +71,16 @@ type Options struct {
 	Path string
 	// Version goes into the build_info metric.
 	Version string
-	Log     *zap.Logger
+	// Page makes what the status page at / tells; it may read files. Nil: / lists the paths alone.
+	Page func() Page
+	Log  *zap.Logger
 }
 
 // Registry holds the checks, the application's state, the drains and the metrics. All methods are safe for
 // concurrent use.
 type Registry struct {
 	path    string
+	page    func() Page
 	log     *zap.Logger
 	metrics *Metrics
 	app     application
@@ -115,7 +118,7 @@ func New(o Options) (*Registry, error) {
 	if log == nil {
 		log = zap.NewNop()
 	}
-	r := &Registry{path: path, log: log.Named("health")}
+	r := &Registry{path: path, page: o.Page, log: log.Named("health")}
 	r.app.init()
 	r.metrics = newMetrics(o.Version, &r.app)
 	return r, nil
@@ -142,7 +145,7 @@ func (r *Registry) Alive() bool {
 // Metrics returns the metrics to count into.
 func (r *Registry) Metrics() *Metrics { return r.metrics }
 
-// Handler serves /livez, /readyz, the balancer's path, /metrics and an index at /. It never redirects and answers
+// Handler serves /livez, /readyz, the balancer's path, /metrics and the status page, or a list of these paths, at /. It never redirects and answers
 // nothing but GET and HEAD.
 func (r *Registry) Handler() http.Handler {
 	return http.HandlerFunc(r.serve)

@@ -45,12 +45,12 @@ func newMetrics(version string, app *application) *Metrics {
 		}
 		return 0
 	})
-	m.set.NewGauge("slipway_command_service_up", func() float64 { return flag(m.online.Load()) })
+	m.set.NewGauge("slipway_command_service_up", func() float64 { return oneIf(m.online.Load()) })
 	m.set.NewGauge("slipway_last_poll_timestamp_seconds", func() float64 { return float64(m.lastPoll.Load()) / 1000 })
 	m.set.NewGauge("slipway_drains_active", func() float64 { return float64(len(app.current(time.Now()).report.Drains)) })
 	for _, state := range []State{Unconfigured, Starting, Healthy, Unhealthy, Stale, Draining} {
 		m.set.NewGauge(fmt.Sprintf("slipway_application_state{state=%q}", string(state)), func() float64 {
-			return flag(app.current(time.Now()).report.State == state)
+			return oneIf(app.current(time.Now()).report.State == state)
 		})
 	}
 	build := fmt.Sprintf("slipway_build_info{version=%q,goversion=%q,goarch=%q}", label(version), label(runtime.Version()), runtime.GOARCH)
@@ -132,7 +132,7 @@ func (m *Metrics) probed(err error, took time.Duration) {
 func (m *Metrics) write(w io.Writer) {
 	m.set.WritePrometheus(w)
 	for _, p := range m.app.current(time.Now()).report.Probes {
-		fmt.Fprintf(w, "slipway_probe_up{probe=%q} %g\n", label(p.Name), flag(p.OK))
+		fmt.Fprintf(w, "slipway_probe_up{probe=%q} %g\n", label(p.Name), oneIf(p.OK))
 	}
 	metrics.WriteProcessMetrics(w)
 }
@@ -170,7 +170,7 @@ func label(s string) string {
 	return string(out)
 }
 
-func flag(on bool) float64 {
+func oneIf(on bool) float64 {
 	if on {
 		return 1
 	}

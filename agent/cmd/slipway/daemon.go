@@ -30,6 +30,7 @@ type daemon struct {
 	log   *zap.Logger
 	level zap.AtomicLevel
 
+	started time.Time
 	health  *health.Registry
 	drains  deploymentDrains
 	notify  systemd.Notifier
@@ -50,7 +51,7 @@ func (p *program) newDaemon(cfg *config.Config, trust *control.Trust) (*daemon, 
 	for _, w := range cfg.Warnings {
 		log.Warn("configuration", zap.String("warning", w.Error()))
 	}
-	d := &daemon{p: p, cfg: cfg, trust: trust, log: log, level: level, notify: systemd.FromEnv(p.getenv, os.Getpid())}
+	d := &daemon{p: p, cfg: cfg, trust: trust, log: log, level: level, started: time.Now(), notify: systemd.FromEnv(p.getenv, os.Getpid())}
 	d.fleet.ask = func(ctx context.Context) (string, error) { return d.who.Load().Metadata(ctx, targetState) }
 	d.fetcher.tokenFile.Store(&cfg.GitHubTokenFile)
 	d.live.Store(cfg)

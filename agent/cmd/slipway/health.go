@@ -19,7 +19,7 @@ import (
 
 // newHealth makes the registry: the daemon's own two questions, and the balancer's about the application.
 func (d *daemon) newHealth() (*health.Registry, error) {
-	r, err := health.New(health.Options{Path: d.cfg.Health.Path, Version: buildVersion(), Log: d.log})
+	r, err := health.New(health.Options{Path: d.cfg.Health.Path, Version: buildVersion(), Page: (&statusPage{d: d}).page, Log: d.log})
 	if err != nil {
 		return nil, err
 	}
