@@ -17,7 +17,7 @@ func zipped(files map[string]string) []byte { return bundletest.Zip(bundletest.F
 func contains(s, sub string) bool { return strings.Contains(s, sub) }
 
 // newApplication is a web application that is well.
-func newApplication(t *testing.T) *httptest.Server {
+func newApplication(t testing.TB) *httptest.Server {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("ok")) }))
 	t.Cleanup(s.Close)
 	return s

@@ -257,7 +257,7 @@ func said(body []byte) string {
 
 // slowFirst is about an application that has to be warmed up.
 func (i *inspection) slowFirst() {
-	const few, factor, little = 3, 5, 200 * time.Millisecond
+	const few, factor, near = 3, 5, 4 // near the timeout is a quarter of it
 	if len(i.Checks) < few {
 		return
 	}
@@ -272,7 +272,7 @@ func (i *inspection) slowFirst() {
 	}
 	slices.Sort(rest)
 	usual := rest[len(rest)/2]
-	if first.Took > factor*usual && first.Took > little && (first.Status != 0 || errors.Is(first.err, errNoAnswer)) {
+	if first.Took > factor*usual && first.Took > i.Target.Timeout/near && (first.Status != 0 || errors.Is(first.err, errNoAnswer)) {
 		i.risk("slow-first", "ask the path once in ValidateService, before the balancer does", "the first answer took %s, the others %s: each worker that starts is slow once, and the timeout is %s",
 			first.Took.Round(time.Millisecond), usual.Round(time.Millisecond/10), i.Target.Timeout)
 	}
