@@ -28,7 +28,7 @@ details{margin-bottom:10px;padding:0}
 summary{display:flex;gap:11px;align-items:center;padding:11px 16px;cursor:pointer;flex-wrap:wrap;list-style:none}
 summary::-webkit-details-marker{display:none}
 summary::before{content:"";border:5px solid transparent;border-left-color:var(--soft);margin-right:-6px}
-details[open]>summary::before{transform:rotate(90deg)}
+details[open]>summary::before{transform:rotate(90deg);transform-origin:25% 50%}
 .what{color:var(--soft);flex:1;min-width:20ch;overflow-wrap:anywhere}
 .mark{color:var(--good);font-size:13px;font-weight:600}.mark:empty{display:none}
 .when{color:var(--soft);font-size:13px}

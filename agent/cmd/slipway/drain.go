@@ -31,7 +31,7 @@ end of --for. The application goes on and finishes what it has in hand. Nothing 
 It writes the marker file health.drain_file, which survives a restart of the agent but not one of the host. A script may do the same
 with touch.
 
-Exit codes: 0 the marker is written, 1 it could not be.`,
+Exit codes: 0 the marker is written and an agent that runs heeds it, 1 it could not be or does not.`,
 		Example: "  slipway drain --reason 'kernel update'\n  slipway drain --reason 'load test' --for 10m\n  touch /run/slipway/drain",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cmd.Flag("reason").Changed && reason == "" || cmd.Flag("for").Changed && lasts <= 0 {
@@ -108,12 +108,19 @@ func (p *program) drain(ctx context.Context, cfg *config.Config, reason string, 
 		d.Until = &m.Until
 	}
 	d.Status = p.askHealth(ctx, cfg, func(s health.State) bool { return s == health.Draining || s == health.Unconfigured })
+	var unheeded error
+	if d.Status != "" && d.Status != string(health.Draining) && d.Status != string(health.Unconfigured) {
+		unheeded = failed(fmt.Errorf("the agent does not heed the marker %s: %s says %s; the agent was started with another health.drain_file", name, d.Path, d.Status))
+	}
 	if asJSON {
-		return p.printJSON(d)
+		return errors.Join(p.printJSON(d), unheeded)
 	}
 	until := "until slipway undrain"
 	if d.Until != nil {
 		until = "until " + local(m.Until)
+	}
+	if unheeded != nil {
+		return unheeded
 	}
 	fmt.Fprintf(p.stdout, "drained: %s, %s\n", d.Reason, until)
 	p.tellHealth(d)

@@ -57,6 +57,13 @@ func TestDrainOfARunningAgent(t *testing.T) {
 		t.Errorf("slipway drain --for: %v\n%s", err, out)
 	}
 	h.eventually("the drain ends by itself", h.balancerHears("ok"))
+
+	// A marker that the agent does not look for is no success.
+	h.extra = append(h.extra, "SLIPWAY_HEALTH_DRAIN_FILE="+filepath.Join(h.dir, "elsewhere"))
+	out, err = h.program("drain", "--config", h.config).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "the agent does not heed the marker "+h.dir+"/elsewhere: /health says healthy") {
+		t.Errorf("slipway drain with another marker: %v\n%s", err, out)
+	}
 }
 
 // reached reports whether the listener that the status names answers.

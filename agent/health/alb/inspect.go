@@ -181,11 +181,11 @@ func (i *inspection) redirected(kind Kind, a *Answer) {
 	host, _, _ := net.SplitHostPort(i.Target.Address)
 	switch {
 	case u.Scheme == "https" && i.Target.Protocol == HTTP:
-		i.add(kind, "redirect-https", "except the health path, or what comes with the User-Agent "+UserAgent+", from the redirect; or redirect at the balancer's listener instead", "the target answers %d to %s: it sends plain HTTP to HTTPS, and the check follows no redirect", a.Status, a.Location)
+		i.add(kind, "redirect-https", "leave the health path, or what comes with the User-Agent "+UserAgent+", out of the redirect; or redirect at the balancer's listener instead", "the target answers %d to %s: it sends plain HTTP to HTTPS, and the check follows no redirect", a.Status, a.Location)
 	case loginPattern.MatchString(u.Path):
 		i.add(kind, "redirect-login", "let the health path answer without a session", "the target answers %d to %s: the path needs somebody who is logged in", a.Status, a.Location)
 	case u.Host != "" && u.Hostname() != host:
-		i.add(kind, "redirect-host", "except the health path from the redirect to the canonical name", "the target answers %d to %s: it insists on another host name than its address", a.Status, a.Location)
+		i.add(kind, "redirect-host", "leave the health path out of the redirect to the canonical name", "the target answers %d to %s: it insists on another host name than its address", a.Status, a.Location)
 	case strings.TrimSuffix(u.Path, "/") == strings.TrimSuffix(pathOf(i.Target.Path), "/"):
 		i.add(kind, "redirect-slash", "set the path to "+u.Path, "the target answers %d to %s: only the slash at the end differs", a.Status, a.Location)
 	default:
@@ -217,7 +217,7 @@ func (i *inspection) mismatched(a *Answer) {
 	case code == http.StatusMethodNotAllowed || code == http.StatusNotImplemented:
 		i.cause("method", "let the health path be read with GET", "the target answers %d: it does not take GET", code)
 	case code == http.StatusTooManyRequests:
-		i.cause("throttled", "except the health path from the rate limit", "the target answers 429: the checks of the balancer's nodes alone are too many for it")
+		i.cause("throttled", "leave the health path out of the rate limit", "the target answers 429: the checks of the balancer's nodes alone are too many for it")
 	case code/100 == 5:
 		i.cause("application", "look into the application's log", "the target answers %d: the application is broken or does not run%s", code, said(a.body))
 	default:
