@@ -295,8 +295,8 @@ func (w *webHost) stopApache() {
 		return
 	}
 	syscall.Kill(pid, syscall.SIGTERM)
-	for range 200 {
-		if syscall.Kill(pid, 0) != nil {
+	for range 1500 {
+		if syscall.Kill(pid, 0) != nil || zombie(pid) { // gone, or waiting for whoever has adopted it
 			return
 		}
 		time.Sleep(10 * time.Millisecond)
