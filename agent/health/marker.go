@@ -32,8 +32,9 @@ type Marker struct {
 const (
 	markerMost = 16 << 10 // bytes
 	reasonMost = 300      // bytes of a reason
-	// markerLook is how often the marker is looked at where changes of its folder cannot be watched, and beside that.
+	// markerLook is how often the marker is looked at where changes of its folder cannot be watched, markerCare where they are.
 	markerLook = 5 * time.Second
+	markerCare = time.Minute
 )
 
 // A MarkerError says why a marker does not count: whoever may write it could take the instance out of service.
@@ -140,8 +141,6 @@ func (r *Registry) FollowMarker(ctx context.Context, path string, ready func()) 
 			_ = watcher.Close()
 		}
 	}()
-	tick := time.NewTicker(markerLook)
-	defer tick.Stop()
 	defer f.apply(nil)
 	for {
 		expiry := f.look()
@@ -149,18 +148,20 @@ func (r *Registry) FollowMarker(ctx context.Context, path string, ready func()) 
 			ready()
 			ready = nil
 		}
-		var over <-chan time.Time
-		if expiry > 0 {
-			over = time.After(expiry)
+		wait := markerLook
+		if events != nil {
+			wait = markerCare
 		}
+		if expiry > 0 {
+			wait = min(wait, expiry)
+		}
+		over := time.After(wait)
 	waiting:
 		for {
 			select {
 			case <-ctx.Done():
 				return
 			case <-over:
-				break waiting
-			case <-tick.C:
 				if watcher == nil {
 					watcher, events = f.watch()
 				}

@@ -91,25 +91,30 @@ func (dd *deploymentDrains) end(k drainKey) {
 	}
 }
 
-// terminationLook is how often the metadata service is asked whether the instance is being taken out of service. A spot instance is told
-// two minutes before.
-const terminationLook = 10 * time.Second
+// How often the metadata service is asked whether the instance is being taken out of service: one that may be, and one that is neither of an
+// Auto Scaling group nor a spot instance, but may come to a group later. A spot instance is told two minutes before.
+const (
+	terminationLook = 10 * time.Second
+	terminationCare = time.Minute
+)
 
 // followTermination drains while the metadata service says that the instance is being taken out of service, until ctx ends.
 func (d *daemon) followTermination(ctx context.Context) {
-	tick := time.NewTicker(terminationLook)
-	defer tick.Stop()
 	var undrain func()
-	for reason := ""; ; {
+	for reason, wait := "", terminationLook; ; {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-time.After(wait):
 		}
 		now := ""
+		wait = terminationLook
 		if who := d.who.Load(); d.live.Load().Health.DrainOnTermination && who != nil && !who.OnPremises {
 			var err error
-			if now, err = leaving(ctx, who.Metadata); err != nil {
+			switch now, err = leaving(ctx, who.Metadata); {
+			case errors.Is(err, errStays):
+				wait = terminationCare
+			case err != nil:
 				d.log.Debug("whether the instance is being taken out of service cannot be told", zap.Error(err))
 				now = reason // metadata that is out of reach changes nothing
 			}
@@ -127,6 +132,9 @@ func (d *daemon) followTermination(ctx context.Context) {
 	}
 }
 
+// errStays says that nobody but a person takes the instance out of service: it is neither of an Auto Scaling group nor a spot instance.
+var errStays = errors.New("neither of an Auto Scaling group nor a spot instance")
+
 // leaving asks the metadata service whether the instance is being taken out of service, and returns why; empty: it is not.
 func leaving(ctx context.Context, read func(context.Context, string) (string, error)) (string, error) {
 	state, err := read(ctx, "autoscaling/target-lifecycle-state")
@@ -135,6 +143,16 @@ func leaving(ctx context.Context, read func(context.Context, string) (string, er
 		return "", err
 	case err == nil && state == "Terminated":
 		return "the Auto Scaling group terminates the instance", nil
+	}
+	grouped := err == nil
+	if kind, err := read(ctx, "instance-life-cycle"); err != nil || kind != "spot" {
+		switch {
+		case err != nil && !errors.Is(err, identity.ErrNoMetadata):
+			return "", err
+		case !grouped:
+			return "", errStays
+		}
+		return "", nil
 	}
 	notice, err := read(ctx, "spot/instance-action")
 	switch {

@@ -147,50 +147,62 @@ func TestDrainOnInstall(t *testing.T) {
 func TestLeaving(t *testing.T) {
 	down := errors.New("connection refused")
 	tests := []struct {
-		name        string
-		state, spot any // text, or an error
-		want        string
-		err         bool
+		name              string
+		state, kind, spot any // text, or an error
+		want              string
+		err               error
 	}{
-		{"neither a group nor spot", identity.ErrNoMetadata, identity.ErrNoMetadata, "", false},
-		{"in service", "InService", identity.ErrNoMetadata, "", false},
-		{"terminating", "Terminated", identity.ErrNoMetadata, "the Auto Scaling group terminates the instance", false},
-		{"warmed", "Warmed:Stopped", identity.ErrNoMetadata, "", false},
-		{"spot", identity.ErrNoMetadata, `{"action": "terminate", "time": "2030-01-02T03:04:05Z"}`, "spot instance: terminate at 2030-01-02T03:04:05Z", false},
-		{"spot notice without a time", "InService", `{"action": "hibernate"}`, "spot instance: hibernate at a time that was not told", false},
-		{"spot notice that is none", "InService", "<html>", "", true},
-		{"out of reach", down, "", "", true},
-		{"spot out of reach", "InService", down, "", true},
+		{"neither a group nor spot", identity.ErrNoMetadata, "on-demand", identity.ErrNoMetadata, "", errStays},
+		{"a metadata service that tells no kind", identity.ErrNoMetadata, identity.ErrNoMetadata, identity.ErrNoMetadata, "", errStays},
+		{"in service", "InService", "on-demand", nil, "", nil},
+		{"terminating", "Terminated", nil, nil, "the Auto Scaling group terminates the instance", nil},
+		{"warmed", "Warmed:Stopped", "on-demand", nil, "", nil},
+		{"spot, left alone", identity.ErrNoMetadata, "spot", identity.ErrNoMetadata, "", nil},
+		{"spot", identity.ErrNoMetadata, "spot", `{"action": "terminate", "time": "2030-01-02T03:04:05Z"}`, "spot instance: terminate at 2030-01-02T03:04:05Z", nil},
+		{"spot in a group, without a time", "InService", "spot", `{"action": "hibernate"}`, "spot instance: hibernate at a time that was not told", nil},
+		{"spot notice that is none", "InService", "spot", "<html>", "", errAny},
+		{"out of reach", down, "", "", "", down},
+		{"kind out of reach", "InService", down, nil, "", down},
+		{"spot out of reach", "InService", "spot", down, "", down},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := leaving(t.Context(), func(_ context.Context, path string) (string, error) {
-				v := map[string]any{"autoscaling/target-lifecycle-state": tt.state, "spot/instance-action": tt.spot}[path]
+				v := map[string]any{"autoscaling/target-lifecycle-state": tt.state, "instance-life-cycle": tt.kind, "spot/instance-action": tt.spot}[path]
+				if v == nil {
+					t.Errorf("%s is asked for", path)
+					return "", identity.ErrNoMetadata
+				}
 				if err, ok := v.(error); ok {
 					return "", err
 				}
 				return v.(string), nil
 			})
-			if got != tt.want || (err != nil) != tt.err {
-				t.Errorf("leaving() = %q, %v, want %q, error %v", got, err, tt.want, tt.err)
+			if got != tt.want || (err != nil) != (tt.err != nil) || tt.err != nil && tt.err != errAny && !errors.Is(err, tt.err) {
+				t.Errorf("leaving() = %q, %v, want %q, %v", got, err, tt.want, tt.err)
 			}
 		})
 	}
 }
 
+var errAny = errors.New("any error")
+
 // An instance that its Auto Scaling group terminates leaves the pool by itself; metadata that is out of reach brings it neither out nor back.
 func TestDrainOnTermination(t *testing.T) {
 	t.Parallel()
 	h := newLabHost(t, t.TempDir())
+	i := h.lab.Hosts()[0]
+	i.LifecycleState = "InService"
+	_, err := h.lab.DeclareHost(i)
+	h.must(err)
 	h.withApplication(newApplication(t).URL)
 	h.start()
 	status := filepath.Join("lab", h.lab.Hosts()[0].Name, "deployment-root", statusFile)
 	h.eventually("the agent is online", func() bool { return strings.Contains(h.read(status), `"link": "online"`) })
 	listener := h.listenerOf(status)
 	h.eventually("the application is well", func() bool { return strings.HasPrefix(fetch(t, listener+"/health"), "ok") })
-	i := h.lab.Hosts()[0]
 	i.LifecycleState = "Terminated"
-	_, err := h.lab.DeclareHost(i)
+	_, err = h.lab.DeclareHost(i)
 	h.must(err)
 	h.eventually("the drain", func() bool {
 		return fetch(t, listener+"/health") == "draining: the Auto Scaling group terminates the instance\n"
