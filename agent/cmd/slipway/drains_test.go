@@ -178,7 +178,7 @@ func TestLeaving(t *testing.T) {
 				}
 				return v.(string), nil
 			})
-			if got != tt.want || (err != nil) != (tt.err != nil) || tt.err != nil && tt.err != errAny && !errors.Is(err, tt.err) {
+			if got != tt.want || (err != nil) != (tt.err != nil) || tt.err != nil && !errors.Is(tt.err, errAny) && !errors.Is(err, tt.err) {
 				t.Errorf("leaving() = %q, %v, want %q, %v", got, err, tt.want, tt.err)
 			}
 		})
