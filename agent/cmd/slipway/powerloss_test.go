@@ -45,7 +45,7 @@ func newDisk(t *testing.T, kind string) *disk {
 	if out, err := exec.Command("mount", "-o", "loop", below, d.outer).CombinedOutput(); err != nil {
 		t.Skipf("needs the right to mount a btrfs through a loop device: %v: %s", err, out)
 	}
-	t.Cleanup(func() { d.run("umount", d.outer) })
+	t.Cleanup(func() { d.release(d.outer) })
 	d.run("truncate", "-s", "512M", d.image)
 	d.run("mkfs."+kind, "-q", d.image)
 	d.mount(d.image)
@@ -60,8 +60,26 @@ func (d *disk) run(args ...string) {
 	}
 }
 
-func (d *disk) mount(image string) { d.t.Helper(); d.run("mount", "-o", "loop", image, d.folder) }
-func (d *disk) unmount()           { d.t.Helper(); d.run("umount", d.folder) }
+func (d *disk) mount(image string) { d.t.Helper(); d.patiently("mount", "-o", "loop", image, d.folder) }
+func (d *disk) unmount()           { d.t.Helper(); d.release(d.folder) }
+
+// release unmounts a folder and what is below it.
+func (d *disk) release(folder string) { d.t.Helper(); d.patiently("umount", folder) }
+
+// patiently runs a command until it succeeds. A mount namespace that another test has just made has a copy of every mount: for as long as it is
+// there the file below is busy, and xfs takes no second file system of the same identity.
+func (d *disk) patiently(args ...string) {
+	d.t.Helper()
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			d.t.Fatalf("%v: %v\n%s", args, err, out)
+		}
+	}
+}
 
 // sync puts all on the disk.
 func (d *disk) sync() {
