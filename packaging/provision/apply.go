@@ -171,7 +171,7 @@ func (w *work) addDatabase(fresh bool) error {
 		}
 	}
 	if p.environment.file != "" {
-		f := &file{path: p.environment.file, mode: secretMode, content: setLines(p.headline("#"), p.settings(password)), hide: hideSecrets}
+		f := &file{path: p.environment.file, mode: secretMode, content: setLines(p.settings(password)), hide: hideSecrets}
 		w.parts = append(w.parts, part{resource: f})
 	}
 	return nil
@@ -195,8 +195,8 @@ func (w *work) addServices(fresh bool) {
 }
 
 func (w *work) plan(ctx context.Context) ([]Change, error) {
-	// A port that somebody else has would make the installation of the web server fail half-way.
-	if w.systemd {
+	// A port that somebody else has would make the installation of the web server fail half-way. In an image nobody listens.
+	if w.root == "/" && w.systemd {
 		if err := portFree(w.profile.web.port, w.choice.web.unit); err != nil {
 			return nil, err
 		}
@@ -244,7 +244,7 @@ func (w *work) walk(ctx context.Context, o *Outcome, done func(Change)) error {
 		if len(found) == 0 {
 			continue
 		}
-		if err := w.change(ctx, part, found[0]); err != nil {
+		if err := w.change(ctx, part, len(found)); err != nil {
 			o.Failed = &found[0]
 			err = fmt.Errorf("%s: %w", found[0], err)
 			if s, ok := part.resource.(*service); ok && found[0].Action == actionReload {
@@ -284,7 +284,7 @@ func (w *work) firstOfServers() int {
 }
 
 // change makes one change, within the transaction if it is of the configuration, and looks at what came of it.
-func (w *work) change(ctx context.Context, p part, c Change) error {
+func (w *work) change(ctx context.Context, p part, found int) error {
 	for _, name := range p.paths {
 		if err := w.journal.record(w.Host, name, p.reloads); err != nil {
 			return err
@@ -296,6 +296,10 @@ func (w *work) change(ctx context.Context, p part, c Change) error {
 		}
 	}
 	if err := p.apply(ctx, w.Host); err != nil {
+		if left, unknown := p.check(ctx, w.Host); isPackages(p) && unknown == nil && len(left) == found {
+			w.journal.Units = nil // nothing was installed, so nothing has to be read again
+			err = errors.Join(err, w.journal.save(w.Host))
+		}
 		return err
 	}
 	if s, ok := p.resource.(*service); ok {
@@ -346,7 +350,7 @@ func (w *work) undo(o *Outcome, why error) error {
 	if err := w.journal.restore(w.Host); err != nil {
 		return fmt.Errorf("%w\nand the configuration could not be put back: %w", why, err)
 	}
-	return fmt.Errorf("%w\nthe configuration is as it was before (%s), and no service was touched", why, counted(len(names), "path"))
+	return fmt.Errorf("%w\nthe configuration is as it was before (%s put back), and no service was touched", why, counted(len(names), "file"))
 }
 
 // undoServing puts the configuration back after a unit could not use it, and has it serve the old one.

@@ -181,12 +181,12 @@ func (p *Profile) settings(password string) []setting {
 }
 
 // setLines puts NAME=value lines into a file that has other ones too.
-func setLines(headline string, list []setting) func(string) (string, error) {
+func setLines(list []setting) func(string) (string, error) {
 	return func(old string) (string, error) {
 		rest := slices.Clone(list)
 		var b strings.Builder
 		if old == "" {
-			b.WriteString(headline)
+			b.WriteString("# For the deployment scripts. slipway provision sets what its profile knows and leaves other lines alone.\n")
 		}
 		for line := range strings.Lines(old) {
 			name, _, _ := strings.Cut(strings.TrimSpace(line), "=")
@@ -380,4 +380,3 @@ func (s *served) apply(ctx context.Context, h *Host) error {
 	}
 	return nil
 }
-

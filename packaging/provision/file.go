@@ -100,7 +100,7 @@ func (f *file) apply(_ context.Context, h *Host) error {
 			return err
 		}
 		if kept == nil {
-			if err := h.write(f.path+original, []byte(old), permissions(n.mode), n.uid, n.gid); err != nil {
+			if err := h.write(f.path+original, []byte(old), permissions(n.mode)&f.mode, n.uid, n.gid); err != nil {
 				return fmt.Errorf("keep %s as %s: %w", f.path, f.path+original, err)
 			}
 		}
@@ -248,15 +248,13 @@ func (d *folder) apply(_ context.Context, h *Host) error {
 	if err != nil {
 		return err
 	}
-	made := false
-	switch err := os.MkdirAll(filepath.Dir(real), newFolderMode); {
-	case err != nil:
+	if err := os.MkdirAll(filepath.Dir(real), newFolderMode); err != nil {
 		return err
-	default:
-		err = os.Mkdir(real, newFolderMode)
-		if made = err == nil; err != nil && !errors.Is(err, fs.ErrExist) {
-			return err
-		}
+	}
+	err = os.Mkdir(real, newFolderMode)
+	made := err == nil
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
 	}
 	// By its descriptor: below a folder of the web server's user the name may have become a link meanwhile.
 	f, err := os.OpenFile(real, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)

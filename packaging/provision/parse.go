@@ -97,7 +97,10 @@ func (p *parser) section(node *yaml.Node, prefix string) {
 		switch {
 		case name.Kind != yaml.ScalarNode:
 			p.fail(name, 1, "a key must be a text", "")
+		case inside && p.seen[full] != nil:
+			p.fail(name, len(name.Value), fmt.Sprintf("%s is there twice, first on line %d", full, p.seen[full].Line), "keep one")
 		case inside && v.Kind == yaml.MappingNode:
+			p.seen[full] = name
 			p.section(v, full+".")
 		case inside && isNull(v):
 		case inside:
@@ -144,6 +147,9 @@ func suggestKey(full string) string {
 func (k *key) suggestion(n *yaml.Node) string {
 	if k.enum == nil || n.Kind != yaml.ScalarNode {
 		return ""
+	}
+	if slices.Contains(k.enum, n.Value) {
+		return "" // right by itself, and wrong where it stands
 	}
 	if s := suggest(n.Value, k.enum); s != "" {
 		return s
@@ -284,7 +290,7 @@ func readDirectories(n *yaml.Node) (v value, message string, where *yaml.Node) {
 			name, text := e.Content[i], e.Content[i+1]
 			at := slices.Index(directoryKeys, name.Value)
 			if at < 0 {
-				return v, strings.TrimSpace("has a folder with the unknown key " + quoted(name.Value) + " " + suggest(name.Value, directoryKeys)), name
+				return v, "has a folder with the unknown key " + quoted(name.Value) + ": it has " + strings.Join(directoryKeys, ", "), name
 			}
 			if text.Kind != yaml.ScalarNode {
 				return v, name.Value + " is one value", text
