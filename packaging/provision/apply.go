@@ -43,7 +43,7 @@ func (p *Profile) Notes(h *Host) []string {
 // An Outcome is what Apply came to.
 type Outcome struct {
 	Done    []Change // made and found as wanted afterwards
-	Failed  *Change  // what it stopped at; nil when all went well or when nothing had begun
+	Failed  []Change // what it stopped at; none when all went well or when nothing had begun
 	Undone  []Change // those of Done that were put back
 	NotDone []Change // what was planned and not begun
 }
@@ -75,7 +75,7 @@ func (p *Profile) Apply(ctx context.Context, h *Host, done func(Change)) (Outcom
 	if err != nil {
 		for _, c := range planned {
 			same := func(d Change) bool { return d.Kind == c.Kind && d.Target == c.Target && d.Action == c.Action }
-			if !slices.ContainsFunc(o.Done, same) && (o.Failed == nil || !same(*o.Failed)) {
+			if !slices.ContainsFunc(o.Done, same) && !slices.ContainsFunc(o.Failed, same) {
 				o.NotDone = append(o.NotDone, c)
 			}
 		}
@@ -245,8 +245,10 @@ func (w *work) walk(ctx context.Context, o *Outcome, done func(Change)) error {
 			continue
 		}
 		if err := w.change(ctx, part, len(found)); err != nil {
-			o.Failed = &found[0]
-			err = fmt.Errorf("%s: %w", found[0], err)
+			o.Failed = found
+			if !isPackages(part) { // whose error names all of them
+				err = fmt.Errorf("%s: %w", found[len(found)-1], err)
+			}
 			if s, ok := part.resource.(*service); ok && found[0].Action == actionReload {
 				return w.undoServing(ctx, o, s, err)
 			}
@@ -303,7 +305,9 @@ func (w *work) change(ctx context.Context, p part, found int) error {
 		return err
 	}
 	if s, ok := p.resource.(*service); ok {
-		w.journal.read(s.unit)
+		if err := w.journal.read(w.Host, s.unit); err != nil {
+			return err
+		}
 	}
 	left, err := p.check(ctx, w.Host)
 	if err == nil && len(left) > 0 {
@@ -353,18 +357,21 @@ func (w *work) undo(o *Outcome, why error) error {
 	return fmt.Errorf("%w\nthe configuration is as it was before (%s put back), and no service was touched", why, counted(len(names), "file"))
 }
 
-// undoServing puts the configuration back after a unit could not use it, and has it serve the old one.
+// undoServing puts the configuration back after a unit could not use it, and has it and those that had read it serve the old one.
 func (w *work) undoServing(ctx context.Context, o *Outcome, s *service, why error) error {
 	if len(w.journal.Entries) == 0 {
 		return why
 	}
-	if err := w.undo(o, why); err != nil && len(w.journal.Entries) > 0 {
-		return err
+	units := append(slices.Clone(w.journal.Read), s.unit)
+	if err := w.undo(o, why); len(w.journal.Entries) > 0 {
+		return err // it could not be put back
 	}
-	if err := w.systemctl(ctx, "restart", s.unit); err != nil {
-		return fmt.Errorf("%w\nthe configuration was put back, and %w", why, err)
+	for _, unit := range units {
+		if err := w.systemctl(ctx, "restart", unit); err != nil {
+			return fmt.Errorf("%w\nthe configuration was put back, and then %w", why, err)
+		}
 	}
-	return fmt.Errorf("%w\nthe configuration was put back, and %s runs with it", why, s.unit)
+	return fmt.Errorf("%w\nthe configuration was put back, and %s runs with it", why, strings.Join(units, " and "))
 }
 
 func counted(n int, what string) string {

@@ -25,6 +25,7 @@ type Host struct {
 	release  string // VERSION_ID
 	systemd  bool   // it runs here, so services can be looked at and started
 	lockWait time.Duration
+	pause    time.Duration // between two looks at a service that has just started
 	say      func(string)
 }
 
@@ -47,7 +48,7 @@ func Open(o Options) (*Host, error) {
 	} else if !info.IsDir() {
 		return nil, fmt.Errorf("open the tree to provision: %s is not a folder", root)
 	}
-	h := &Host{tree: &tree{root}, lockWait: o.LockWait, say: o.Progress}
+	h := &Host{tree: &tree{root}, lockWait: o.LockWait, pause: 100 * time.Millisecond, say: o.Progress}
 	h.runner = machine{h.tree}
 	if h.lockWait == 0 {
 		h.lockWait = defaultLockWait

@@ -23,7 +23,7 @@ const (
 type journal struct {
 	Entries []entry  `json:"entries"`
 	Units   []string `json:"units"` // stale for another reason than a file, such as a new extension
-	fresh   []string // have read what is there now
+	Read    []string `json:"read"`  // units that have read what is there now
 }
 
 // entry is a file or a link as it was.
@@ -56,19 +56,26 @@ func openJournal(h *Host) (*journal, error) {
 
 // stale says whether a unit has still to read its configuration.
 func (j *journal) stale(unit string) bool {
-	if slices.Contains(j.fresh, unit) {
+	if slices.Contains(j.Read, unit) {
 		return false
 	}
 	return slices.Contains(j.Units, unit) || slices.ContainsFunc(j.Entries, func(e entry) bool { return slices.Contains(e.Units, unit) })
 }
 
-// read marks that a unit has read what is there now; on disk it counts as stale until the transaction is closed.
-func (j *journal) read(unit string) { j.fresh = append(j.fresh, unit) }
+// read marks that a unit has read what is there now.
+func (j *journal) read(h *Host, unit string) error {
+	if !j.stale(unit) {
+		return nil
+	}
+	j.Read = append(j.Read, unit)
+	return j.save(h)
+}
 
 // record keeps what is under a name before it is changed. What an earlier record kept is older, and stays.
 func (j *journal) record(h *Host, name string, units []string) error {
-	if at := slices.IndexFunc(j.Entries, func(e entry) bool { return e.Path == name }); at >= 0 {
-		return nil
+	j.Read = slices.DeleteFunc(j.Read, func(u string) bool { return slices.Contains(units, u) })
+	if slices.ContainsFunc(j.Entries, func(e entry) bool { return e.Path == name }) {
+		return j.save(h)
 	}
 	n, err := h.lstat(name)
 	if err != nil {
@@ -90,6 +97,7 @@ func (j *journal) record(h *Host, name string, units []string) error {
 
 // need marks units as stale.
 func (j *journal) need(h *Host, units []string) error {
+	j.Read = slices.DeleteFunc(j.Read, func(u string) bool { return slices.Contains(units, u) })
 	for _, u := range units {
 		if !slices.Contains(j.Units, u) {
 			j.Units = append(j.Units, u)
@@ -113,7 +121,7 @@ func (j *journal) save(h *Host) error {
 
 // close ends the transaction: everything is as wanted and has been read.
 func (j *journal) close(h *Host) error {
-	j.Entries, j.Units = nil, nil
+	*j = journal{}
 	return j.save(h)
 }
 
@@ -135,7 +143,7 @@ func (j *journal) restore(h *Host) error {
 		}
 	}
 	if len(failed) == 0 {
-		j.Entries = nil
+		j.Entries, j.Read = nil, nil
 		failed = append(failed, j.save(h))
 	}
 	return errors.Join(failed...)

@@ -19,6 +19,9 @@ func atoi(s string) int {
 	return n
 }
 
+// hidden is the pid of a process that cannot be told.
+const hidden = -1
+
 // lockHolder is the process that holds an fcntl lock on a file, 0 for none.
 func lockHolder(name string) (int, error) {
 	f, err := os.Open(name)
@@ -37,11 +40,17 @@ func lockHolder(name string) (int, error) {
 	if l.Type == unix.F_UNLCK {
 		return 0, nil
 	}
-	return max(int(l.Pid), 1), nil
+	if l.Pid <= 0 {
+		return hidden, nil // of another pid namespace, or a lock of an open file
+	}
+	return int(l.Pid), nil
 }
 
 // process names a process as "pid 12 (apt-get -y upgrade)".
 func process(pid int) string {
+	if pid == hidden {
+		return "a process that cannot be seen from here"
+	}
 	data, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
 	line := strings.TrimSpace(strings.ReplaceAll(string(data), "\x00", " "))
 	if err != nil || line == "" {
@@ -78,7 +87,7 @@ type owner struct {
 	cgroup string
 }
 
-// portOwners finds who listens on a TCP port of this host. A socket without a process that can be seen has pid 0.
+// portOwners finds who listens on a TCP port of this host.
 func portOwners(port int) ([]owner, error) {
 	var inodes []string
 	for _, name := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
@@ -109,7 +118,7 @@ func portOwners(port int) ([]owner, error) {
 		}
 	}
 	if len(owners) == 0 {
-		owners = append(owners, owner{})
+		owners = append(owners, owner{pid: hidden})
 	}
 	return owners, nil
 }
@@ -128,9 +137,6 @@ func portFree(port int, unit string) error {
 	if len(owners) == 0 {
 		return nil
 	}
-	who := "a process that cannot be seen from here"
-	if o := slices.MinFunc(owners, func(a, b owner) int { return a.pid - b.pid }); o.pid != 0 {
-		who = process(o.pid)
-	}
+	who := process(slices.MinFunc(owners, func(a, b owner) int { return a.pid - b.pid }).pid)
 	return fmt.Errorf("port %d is taken by %s, so %s could not listen on it: stop that process, or choose another web.port", port, who, unit)
 }

@@ -124,12 +124,12 @@ func (s *service) apply(ctx context.Context, h *Host) error {
 
 // settled waits a moment: a server that cannot use what it has read ends only after its control program said that all is well.
 func (s *service) settled(ctx context.Context, h *Host) error {
-	const times, pause = 5, 100 * time.Millisecond
+	const times = 5
 	for range times {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-time.After(pause):
+		case <-time.After(h.pause):
 		}
 		state, err := h.unit(ctx, s.unit)
 		if err != nil {

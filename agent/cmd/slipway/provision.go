@@ -97,7 +97,7 @@ type jsonProvision struct {
 	Image    bool               `json:"image"` // no systemd runs: services are enabled only
 	Changes  []provision.Change `json:"changes"`
 	Undone   []provision.Change `json:"undone,omitempty"`   // of changes, what was put back
-	Failed   *provision.Change  `json:"failed,omitempty"`   // what apply stopped at
+	Failed   []provision.Change `json:"failed,omitempty"`   // what apply stopped at
 	NotDone  []provision.Change `json:"not_done,omitempty"` // what it had still to do
 	Error    string             `json:"error,omitempty"`
 	Notes    []string           `json:"notes"`
