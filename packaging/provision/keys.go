@@ -238,7 +238,7 @@ var keys = []key{
 		set: func(p *Profile, v value) { p.environment.file = v.text },
 	},
 	{
-		name: "environment.prefix", def: "APP_", doc: "What the names of those settings begin with: <prefix>DSN, <prefix>DB_USER, <prefix>DB_PASSWORD.",
+		name: "environment.prefix", def: "APP_", doc: "What the names of those settings begin with: `APP_DSN`, `APP_DB_USER`, `APP_DB_PASSWORD`.",
 		check: matches(prefixForm, "is not the beginning of a variable's name: capitals, digits and _"), set: func(p *Profile, v value) { p.environment.prefix = v.text },
 	},
 	{

@@ -1,7 +1,7 @@
 package provision
 
 // What every platform calls what a profile names. {php} is the version of PHP, {name} the profile's name. A package that is "" is part of
-// another one. A row is chosen by ID and the beginning of VERSION_ID of os-release; the last rows of a family also by ID_LIKE.
+// another one; of a|b either will do, and a is installed. A row is chosen by ID and the beginning of VERSION_ID of os-release; the last rows of a family also by ID_LIKE.
 
 // platform is one row: packages, paths and units.
 type platform struct {
@@ -75,8 +75,8 @@ var al2023Packages = map[string]string{
 	"httpd": "httpd", "php": "php{php}-cli", "php-fpm": "php{php}-fpm", "php-pdo": "php{php}-pdo", "php-sqlite": "", "php-mysql": "php{php}-mysqlnd",
 	"php-mbstring": "php{php}-mbstring", "php-xml": "php{php}-xml", "php-intl": "php{php}-intl", "php-gd": "php{php}-gd", "php-curl": "", "php-zip": "php{php}-zip",
 	"php-opcache": "php{php}-opcache", "php-bcmath": "php{php}-bcmath", "mariadb-server": "mariadb105-server", "mariadb-client": "mariadb105",
-	// curl-minimal is part of the image, gives /usr/bin/curl and conflicts with curl.
-	"sqlite": "sqlite", "curl": "curl-minimal", "unzip": "unzip", "zip": "zip", "git": "git", "acl": "acl", "rsync": "rsync", "tzdata": "tzdata", "chrony": "chrony",
+	// curl-minimal is part of the image, gives /usr/bin/curl and conflicts with curl: either will do.
+	"sqlite": "sqlite", "curl": "curl-minimal|curl", "unzip": "unzip", "zip": "zip", "git": "git", "acl": "acl", "rsync": "rsync", "tzdata": "tzdata", "chrony": "chrony",
 }
 
 var debianPackages = map[string]string{
@@ -149,10 +149,6 @@ var platforms = []platform{
 	},
 	{
 		title: "Debian 12", releases: []release{{"debian", "12"}}, manager: "apt", php: []string{"8.2"}, handlers: []string{handlerModule, handlerFPM},
-		packages: debianPackages, web: debianWeb, fpm: debianFPM, ini: debianIni, database: "mariadb.service",
-	},
-	{
-		title: "Debian 11", releases: []release{{"debian", "11"}}, manager: "apt", php: []string{"7.4"}, handlers: []string{handlerModule, handlerFPM},
 		packages: debianPackages, web: debianWeb, fpm: debianFPM, ini: debianIni, database: "mariadb.service",
 	},
 	{
