@@ -163,11 +163,13 @@ func (w *work) addDatabase(fresh bool) error {
 		if password, err = d.password(w.Host); err != nil {
 			return err
 		}
+		unit := ""
 		if d.local() {
+			unit = c.database
 			w.parts = append(w.parts, part{resource: &service{unit: c.database, pending: fresh}})
 		}
 		if w.systemd {
-			w.parts = append(w.parts, part{resource: &served{d, password, schema, tables, fresh}})
+			w.parts = append(w.parts, part{resource: &served{d, password, schema, tables, fresh, unit}})
 		}
 	}
 	if p.environment.file != "" {

@@ -244,7 +244,8 @@ type served struct {
 	password string
 	schema   string
 	tables   []string
-	pending  bool // the server or the client is not installed yet
+	pending  bool   // the server or the client is not installed yet
+	unit     string // of the server, when it is on this host
 }
 
 // sqlText writes a text as an SQL literal.
@@ -337,6 +338,12 @@ func (s *served) wanted() []string {
 
 func (s *served) check(ctx context.Context, h *Host) ([]Change, error) {
 	var have []string
+	if s.unit != "" && !s.pending {
+		// One that is stopped cannot be asked. It is a change of its own to start it, and apply asks after that.
+		if state, err := h.unit(ctx, s.unit); err != nil || !state.running() {
+			return nil, err
+		}
+	}
 	if !s.pending {
 		var err error
 		if have, err = s.state(ctx, h); err != nil {
