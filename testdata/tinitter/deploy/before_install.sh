@@ -21,8 +21,8 @@ if [ ! -e "$tree" ] && [ ! -L "$tree" ]; then
 elif installed_by_this_group; then
   rm -f "$tree"/config.php.new "$tree"/config.local.php.[0-9]*
   say "$tree is this group's own; it serves until it is replaced"
-elif [ -d "$tree" ] && [ -z "$(ls -A "$tree")" ]; then
-  say "$tree is empty"
+elif [ -d "$tree" ] && [ -z "$(find "$tree" ! -type d | head -n 1)" ]; then
+  say "$tree holds no file"
 else
   aside=$tree.before-${DEPLOYMENT_ID:-$(date +%Y%m%d%H%M%S)}
   [ ! -e "$aside" ] || die "$tree was not installed by this deployment group and $aside is taken: look at both and remove one"
