@@ -114,7 +114,7 @@ func testSQLite(t *testing.T, m *machine) {
 	if got := m.Run("date +%Z; curl -sS -H 'Connection: keep-alive' -o /dev/null -D - http://127.0.0.1/ | grep -i '^keep-alive'; php -r 'echo ini_get(\"internal_encoding\"), ini_get(\"date.timezone\");'"); !strings.HasPrefix(got, "JST\nKeep-Alive: timeout=65") || !strings.HasSuffix(got, "UTF-8Asia/Tokyo") {
 		t.Errorf("clock, keep-alive and settings of PHP are %q", got)
 	}
-	if got := m.Run("curl -sS -o /dev/null -w '%{http_code}' http://127.0.0.1/slipway-health"); got != "503" {
+	if got := m.Run("curl -sS -o /dev/null -w '%{http_code}' http://127.0.0.1/balancer"); got != "503" {
 		t.Errorf("without an agent its health answers %s", got)
 	}
 
@@ -153,11 +153,21 @@ func testSQLite(t *testing.T, m *machine) {
 	m.Run("systemctl stop squatter")
 	m.provision(0, "apply", "done: start service apache2.service\n", "1 change made")
 
-	t.Log("PHP by PHP-FPM instead")
-	m.Write("/root/fpm.yml", strings.Replace(string(provision.Default()), "handler: platform", "handler: fpm", 1), 0o644)
+	t.Log("PHP by PHP-FPM instead, and the agent's file for the balancer")
+	fpm := strings.Replace(string(provision.Default()), "handler: platform", "handler: fpm", 1)
+	m.Write("/root/fpm.yml", strings.Replace(fpm, "upstream: http://127.0.0.1:8427/health", "file: /run/slipway/healthy", 1), 0o644)
 	m.provision(0, "apply --profile /root/fpm.yml", "done: install package php8.2-fpm\n", "testing the configuration: php-fpm8.2 -t\n")
 	m.provision(0, "apply --profile /root/fpm.yml", "0 changes made")
 	m.post("by-fpm")
+	const ask = "curl -sS -w '%{http_code}' http://127.0.0.1/balancer"
+	m.Run("mkdir -p /run/slipway; rm -f /run/slipway/healthy")
+	if got := m.Run(ask); !strings.HasSuffix(got, "503") {
+		t.Errorf("without the file the balancer gets %q", got)
+	}
+	m.Run("echo ok >/run/slipway/healthy")
+	if got := m.Run(ask); got != "ok\n200" {
+		t.Errorf("with the file the balancer gets %q", got)
+	}
 }
 
 // The same with MariaDB on the host: database, user, rights, tables, and what the deployment scripts are told.

@@ -226,12 +226,16 @@ var keys = []key{
 		check: oneLine, set: func(p *Profile, v value) { p.database.schemaFile = v.text },
 	},
 	{
-		name: "health.path", doc: "Path under which the web server passes the agent's health answer on. Not set: nowhere.",
+		name: "health.path", doc: "Path of the site under which a balancer gets the agent's answer. Not set: none.",
 		check: matches(urlPathForm, "is not a path of a URL: / and letters, digits, . _ -"), set: func(p *Profile, v value) { p.health.path = v.text },
 	},
 	{
-		name: "health.upstream", def: "http://127.0.0.1:8427/health", doc: "Where the agent answers.",
+		name: "health.upstream", def: "http://127.0.0.1:8427/health", doc: "Where the agent answers: the web server passes the question on.",
 		check: upstreamForm, set: func(p *Profile, v value) { p.health.upstream = v.text },
+	},
+	{
+		name: "health.file", kind: kindPath, doc: "The agent's `health.status_file`, served instead: 200 while it is there, else 503. The agent is not asked.",
+		check: servedPath, set: func(p *Profile, v value) { p.health.file = v.text },
 	},
 	{
 		name: "environment.file", kind: kindPath, doc: "File of NAME=value lines that the deployment scripts read; other lines of it stay. With a database it gets the data source and the login.",

@@ -107,6 +107,7 @@ func TestMistakes(t *testing.T) {
 		small + "database:\n  schema: a\n  schema_file: b\n",
 		small + "health: {path: health}\n",
 		small + "health: {path: /h, upstream: 'https://x'}\n",
+		small + "health: {path: /h, file: run/healthy}\n",
 		small + "environment: {set: {A: b}}\n",
 		"\tname: app\n",
 	} {

@@ -96,8 +96,8 @@ func (d *database) local() bool { return d.kind == databaseMariaDB && d.server =
 // served says whether the database is behind a server.
 func (d *database) served() bool { return d.kind == databaseMariaDB || d.kind == databaseMySQL }
 
-// healthPath is where the web server passes the agent's health answer on; path "" is nowhere.
-type healthPath struct{ path, upstream string }
+// healthPath is where a balancer gets the agent's answer; path "" is nowhere. With a file it is that which is served, else the agent is asked.
+type healthPath struct{ path, upstream, file string }
 
 // environment is the file of settings that the application's deployment scripts read; file "" is none.
 type environment struct {

@@ -2,6 +2,7 @@ package provision
 
 import (
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 )
@@ -24,10 +25,7 @@ func (p *Profile) virtualHost(c *choice) string {
 	if c.handler == handlerFPM {
 		fmt.Fprintf(&b, "    <FilesMatch \"\\.php$\">\n        SetHandler \"proxy:unix:%s|fcgi://localhost\"\n    </FilesMatch>\n", c.of(c.fpm.socket))
 	}
-	if p.health.path != "" {
-		b.WriteString("    # The agent's answer for the balancer. An agent that is being restarted is asked again at once.\n")
-		fmt.Fprintf(&b, "    ProxyPassMatch \"^%s$\" \"%s\" connectiontimeout=1 timeout=2 retry=0\n", strings.ReplaceAll(p.health.path, ".", `\.`), p.health.upstream)
-	}
+	b.WriteString(p.health.directives())
 	for _, d := range w.directives {
 		b.WriteString("    " + d + "\n")
 	}
@@ -36,6 +34,23 @@ func (p *Profile) virtualHost(c *choice) string {
 }
 
 const defaultPort = 80
+
+// directives are the lines that answer a balancer.
+func (h *healthPath) directives() string {
+	if h.path == "" {
+		return ""
+	}
+	form := "^" + strings.ReplaceAll(h.path, ".", `\.`) + "$"
+	if h.file == "" {
+		return "    # The agent's answer for the balancer. An agent that is being restarted is asked again at once.\n" +
+			fmt.Sprintf("    ProxyPassMatch %q %q connectiontimeout=1 timeout=2 retry=0\n", form, h.upstream)
+	}
+	folder := path.Dir(h.file)
+	return "    # The agent's answer for the balancer: the file is there while the application is fit.\n" +
+		"    RewriteEngine On\n" +
+		fmt.Sprintf("    RewriteCond %q !-f\n    RewriteRule %q - [R=503,L]\n    AliasMatch %q %q\n", h.file, form, form, h.file) +
+		fmt.Sprintf("    <Directory %q>\n        Require all granted\n    </Directory>\n", folder)
+}
 
 // phpSettings is the drop-in file of PHP's settings.
 func (p *Profile) phpSettings() string {
@@ -113,10 +128,10 @@ func lastPart(name string) string { return name[strings.LastIndexByte(name, '/')
 // modules are those of the web server that the profile needs, in the order of their names.
 func (p *Profile) modules(c *choice) []string {
 	var list []string
-	if p.web.rewrite {
+	if p.web.rewrite || p.health.path != "" && p.health.file != "" {
 		list = append(list, "rewrite")
 	}
-	if p.health.path != "" {
+	if p.health.path != "" && p.health.file == "" {
 		list = append(list, "proxy", "proxy_http")
 	}
 	if c.handler == handlerFPM {
