@@ -59,6 +59,9 @@ func (p *Profile) Apply(ctx context.Context, h *Host, done func(Change)) (Outcom
 		return Outcome{}, err
 	}
 	defer release()
+	if err := h.releaseServices(); err != nil {
+		return Outcome{}, err
+	}
 	w, err := p.compare(ctx, h)
 	if err != nil {
 		return Outcome{}, err

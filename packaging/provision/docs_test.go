@@ -84,3 +84,26 @@ func code(s string) string {
 	}
 	return "`" + s + "`"
 }
+
+// The plan that docs/provision.md shows is one that the program makes.
+func TestDocumentedPlan(t *testing.T) {
+	t.Parallel()
+	doc, err := os.ReadFile("../../docs/provision.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, err := os.ReadFile("testdata/al2023_sqlite.golden")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(doc), "# slipway provision plan\nAmazon Linux 2023, profile tinitter\n")
+	shown, _, ok := strings.Cut(after, "```")
+	if !ok {
+		t.Fatal("docs/provision.md shows no plan")
+	}
+	for part := range strings.SplitSeq(shown, "…\n") {
+		if !strings.Contains(string(plan), strings.TrimSpace(part)) {
+			t.Errorf("the plan of Amazon Linux 2023 has no such part (copy it from testdata/al2023_sqlite.golden):\n%s", part)
+		}
+	}
+}

@@ -149,9 +149,11 @@ func (h *Host) manage(ctx context.Context, c command, missing []string) error {
 	return nil
 }
 
-// keepServicesDown tells Debian's packages not to start services where none can run: invoke-rc.d asks this script.
+// policy is what invoke-rc.d of Debian asks whether a service may be started.
+const policy = "/usr/sbin/policy-rc.d"
+
+// keepServicesDown tells Debian's packages not to start services where none can run.
 func (h *Host) keepServicesDown() (release func(), err error) {
-	const policy = "/usr/sbin/policy-rc.d"
 	if h.systemd || h.exists(policy) {
 		return func() {}, nil
 	}
@@ -159,6 +161,18 @@ func (h *Host) keepServicesDown() (release func(), err error) {
 		return nil, fmt.Errorf("keep services from being started: %w", err)
 	}
 	return func() { _ = h.remove(policy) }, nil
+}
+
+// releaseServices takes away what an apply left that was ended in the middle of an installation.
+func (h *Host) releaseServices() error {
+	data, err := h.read(policy)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !strings.Contains(string(data), headline) {
+		return nil
+	}
+	if err == nil {
+		err = h.remove(policy)
+	}
+	return err
 }
 
 // extras switches on the sources that are off by default, before anything is installed from them.

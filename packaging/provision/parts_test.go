@@ -307,3 +307,38 @@ func TestRun(t *testing.T) {
 		t.Errorf("run() = %v", err)
 	}
 }
+
+// What the machine tells is not always well-formed.
+func FuzzReaders(f *testing.F) {
+	f.Add("ID=debian\nVERSION_ID=\"12\"\n", "ID")
+	f.Add("Package: a\nStatus: install ok installed\n\n", "a")
+	f.Add("   0: 00000000:0050 00000000:0000 0A 0:0 00:0 0 0 0 1001\n", "1001")
+	f.Add("[Install]\nWantedBy=multi-user.target\n", "a.service")
+	f.Add("A=1\nPASSWORD=x\n", "PASSWORD")
+	f.Fuzz(func(t *testing.T, text, name string) {
+		osRelease(text)
+		dpkgInstalled(text)
+		iniValue(text, name, name)
+		lastLines(text)
+		for _, l := range wantedBy("a.service", text) {
+			if !strings.HasPrefix(l, "/") {
+				t.Errorf("wantedBy() gives %q", l)
+			}
+		}
+		for _, inode := range listeners(text, 80) {
+			if !strings.Contains(text, inode) {
+				t.Errorf("listeners() gives %q", inode)
+			}
+		}
+		if strings.ContainsAny(name, "=\n\r") || name != strings.TrimSpace(name) || name == "" {
+			return
+		}
+		once, err := setLines([]setting{{name, "v"}})(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if twice, _ := setLines([]setting{{name, "v"}})(once); twice != once || !strings.Contains("\n"+once, "\n"+name+"=v\n") {
+			t.Errorf("setLines(%q) of %q gives %q, then %q", name, text, once, twice)
+		}
+	})
+}
