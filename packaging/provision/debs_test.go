@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -18,9 +19,14 @@ var wantedDebs = []string{
 	"mariadb-server", "mariadb-client", "tzdata", "curl", "unzip",
 }
 
+// fetching keeps tests that run side by side from fetching the same.
+var fetching sync.Mutex
+
 // debs gives a folder with those packages and what they need on top of a root, and an index of them. It is kept in the user's cache.
 func debs(t *testing.T, root string) string {
 	t.Helper()
+	fetching.Lock()
+	defer fetching.Unlock()
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		t.Fatal(err)
@@ -30,7 +36,7 @@ func debs(t *testing.T, root string) string {
 		t.Fatal(err)
 	}
 	sum := sha256.Sum256(append(status, strings.Join(wantedDebs, " ")...))
-	dir := filepath.Join(cache, "slipway-test", "debs-"+hex.EncodeToString(sum[:8]))
+	dir := filepath.Join(cache, "slipway", "provision", "debs-"+hex.EncodeToString(sum[:8]))
 	if _, err := os.Stat(filepath.Join(dir, "Packages")); err == nil {
 		return dir
 	}
@@ -47,6 +53,9 @@ func debs(t *testing.T, root string) string {
 	}
 	for _, args := range [][]string{{"update"}, append([]string{"--no-install-recommends", "--download-only", "install"}, wantedDebs...)} {
 		if out, err := exec.Command("apt-get", append(options, args...)...).CombinedOutput(); err != nil {
+			if os.Getenv("SLIPWAY_SYSTEMDTEST") == "must" {
+				t.Fatalf("apt-get %s: %v\n%s", args[0], err, out)
+			}
 			t.Skipf("the packages of the test cannot be fetched: apt-get %s: %v\n%s", args[0], err, out)
 		}
 	}
@@ -54,12 +63,17 @@ func debs(t *testing.T, root string) string {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	// Another process may have made it meanwhile.
-	if out, err := exec.Command("cp", "-a", filepath.Join(work, "archives"), dir+".new").CombinedOutput(); err != nil {
+	fresh, err := os.MkdirTemp(filepath.Dir(dir), ".new-*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(fresh)
+	whole := filepath.Join(fresh, "debs")
+	if out, err := exec.Command("cp", "-a", filepath.Join(work, "archives"), whole).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	if err := os.Rename(dir+".new", dir); err != nil {
-		if _, there := os.Stat(filepath.Join(dir, "Packages")); there != nil {
+	if err := os.Rename(whole, dir); err != nil {
+		if _, there := os.Stat(filepath.Join(dir, "Packages")); there != nil { // another process may have made it meanwhile
 			t.Fatal(err)
 		}
 	}
