@@ -1,7 +1,6 @@
 package provision
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +9,7 @@ import (
 	"os/exec"
 	"path"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -82,9 +82,8 @@ func (m machine) run(ctx context.Context, c command) (reply, error) {
 	cmd.Env = append([]string{"PATH=" + strings.Join(programFolders, ":"), "LC_ALL=C", "HOME=/root"}, c.env...)
 	cmd.Dir = "/"
 	cmd.Stdin = strings.NewReader(c.stdin)
-	var out, all bytes.Buffer
-	cmd.Stdout = &both{&out, &all}
-	cmd.Stderr = &both{new(bytes.Buffer), &all}
+	var said output
+	cmd.Stdout, cmd.Stderr = stdout{&said}, &said
 	// A group of its own: a key at the terminal is for us, not for a package manager in the middle of its work.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if where.root != "/" {
@@ -97,7 +96,7 @@ func (m machine) run(ctx context.Context, c command) (reply, error) {
 	const drain = 5 * time.Second
 	cmd.WaitDelay = drain
 	err := cmd.Run()
-	r := reply{out: out.String(), all: all.String()}
+	r := said.reply()
 	if _, ended := errors.AsType[*exec.ExitError](err); ended && ctx.Err() == nil {
 		r.code = cmd.ProcessState.ExitCode()
 		return r, nil
@@ -118,12 +117,42 @@ func (m machine) run(ctx context.Context, c command) (reply, error) {
 	return r, nil
 }
 
-// both writes standard output where it is asked for alone and where all is.
-type both struct{ out, all *bytes.Buffer }
+// output is what a program says on both of its outputs.
+type output struct {
+	mu       sync.Mutex // guards both: a program that has left another one behind may still be read from
+	out, all []byte
+}
 
-func (b *both) Write(p []byte) (int, error) {
-	b.out.Write(p)
-	return b.all.Write(p)
+// mostOutput is far above what is read of a program; of more, the end is kept.
+const mostOutput = 4 << 20
+
+// Write takes what is no answer: standard error.
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.all = keep(o.all, p)
+	return len(p), nil
+}
+
+func keep(b, p []byte) []byte {
+	b = append(b, p...)
+	return b[max(len(b)-mostOutput, 0):]
+}
+
+func (o *output) reply() reply {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return reply{out: string(o.out), all: string(o.all)}
+}
+
+// stdout writes standard output where it is asked for alone and where all is.
+type stdout struct{ *output }
+
+func (s stdout) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	s.out = keep(s.out, p)
+	s.mu.Unlock()
+	return s.output.Write(p)
 }
 
 // lastLines is the end of what a program said, indented for a message; "" when it said nothing.
