@@ -25,6 +25,8 @@ type amazon struct {
 	units     map[string]string // "enabled active"
 	refuse    string            // httpd -t refuses a site that holds this
 	dies      string            // a command at which the process ends, as by kill -9
+	diesAt    int               // the same by its number, questions too, from 1; 0 never
+	ran       int               // commands, questions too
 	fails     map[string]string // command → its last words
 }
 
@@ -58,7 +60,7 @@ func (a *amazon) run(_ context.Context, c command) (reply, error) {
 	if !question {
 		a.commands = append(a.commands, line)
 	}
-	if a.dies != "" && strings.HasPrefix(line, a.dies) {
+	if a.ran++; a.ran == a.diesAt || a.dies != "" && strings.HasPrefix(line, a.dies) {
 		panic(errKilled)
 	}
 	if words, ok := a.fails[line]; ok {
@@ -349,4 +351,65 @@ func TestOneApplyAtATime(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "another slipway provision is at work: pid "+strconv.Itoa(child)) {
 		t.Errorf("Apply() = %v", err)
 	}
+}
+
+// Wherever an apply is killed, the next one brings the host to the same end, and every service has read what there is.
+func TestKilledAnywhere(t *testing.T) {
+	t.Parallel()
+	whole := newAmazon(t)
+	p := tinitter(t, "")
+	if _, err := whole.apply(p); err != nil {
+		t.Fatal(err)
+	}
+	want := contents(t, whole.root)
+	for n := 1; n <= whole.ran; n++ {
+		a := newAmazon(t)
+		a.diesAt = n
+		if _, err := a.apply(p); !errors.Is(err, errKilled) {
+			t.Fatalf("at command %d of %d Apply() = %v", n, whole.ran, err)
+		}
+		written := contents(t, a.root)
+		a.diesAt, a.commands = 0, nil
+		if _, err := a.apply(p); err != nil {
+			t.Errorf("killed at command %d: the next Apply() = %v", n, err)
+		}
+		if diff := cmp.Diff(want, contents(t, a.root)); diff != "" {
+			t.Errorf("killed at command %d: the tree differs (-want +got):\n%s", n, diff)
+		}
+		for unit, site := range map[string]string{"httpd.service": "etc/httpd/conf.d/tinitter.conf", "php-fpm.service": "etc/php.d/90-tinitter.ini"} {
+			began := slices.ContainsFunc(a.commands, func(c string) bool {
+				return c == "systemctl start "+unit || c == "systemctl reload-or-restart "+unit
+			})
+			// One that had been started before the end had read its files, which were all written by then.
+			if _, before := written[site]; !began && (!before || a.units[unit] != "enabled active") {
+				t.Errorf("killed at command %d: %s is %s, and was not told to read its files", n, unit, a.units[unit])
+			}
+		}
+	}
+}
+
+// contents are the regular files and links of a tree, with what is in them, but for the lock.
+func contents(t *testing.T, root string) map[string]string {
+	t.Helper()
+	m := map[string]string{}
+	err := filepath.WalkDir(root, func(name string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		rel, err := filepath.Rel(root, name)
+		if err != nil {
+			return err
+		}
+		if d.Type()&os.ModeSymlink != 0 {
+			m[rel], err = os.Readlink(name)
+			return err
+		}
+		data, err := os.ReadFile(name)
+		m[rel] = string(data)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
 }
