@@ -107,3 +107,25 @@ func TestDocumentedPlan(t *testing.T) {
 		}
 	}
 }
+
+// The profiles that docs/provision.md shows are good ones; a part of one is put behind the least that a profile needs.
+func TestDocumentedProfiles(t *testing.T) {
+	t.Parallel()
+	doc, err := os.ReadFile("../../docs/provision.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := strings.Split(string(doc), "```yaml\n")[1:]
+	for _, block := range blocks {
+		text, _, _ := strings.Cut(block, "```")
+		if !strings.HasPrefix(text, "name:") {
+			text = small + text
+		}
+		if _, err := Parse("docs/provision.md", []byte(text)); err != nil {
+			t.Errorf("%v", err)
+		}
+	}
+	if len(blocks) < 2 {
+		t.Errorf("docs/provision.md shows %d profiles", len(blocks))
+	}
+}
