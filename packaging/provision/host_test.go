@@ -1,11 +1,14 @@
 package provision_test
 
 import (
+	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"slipway/packaging/provision"
 	"slipway/systemd/systemdtest"
@@ -14,14 +17,16 @@ import (
 // machine is a real systemd host without a web server, PHP and a database. Its apt has a folder of packages and no network.
 type machine struct {
 	*systemdtest.Host
-	t *testing.T
+	t    *testing.T
+	root string // its file system, as seen from the test
 }
 
 func newMachine(t *testing.T, program string) *machine {
 	t.Helper()
-	m := &machine{systemdtest.Boot(t, systemdtest.Options{Memory: "2g"}), t}
-	folder := debs(t, m.Root)
-	if out, err := exec.Command("cp", "-a", folder, filepath.Join(m.Root, "srv/debs")).CombinedOutput(); err != nil {
+	host := systemdtest.Boot(t, systemdtest.Options{Packages: []string{"procps", "iproute2", "ca-certificates", "curl"}})
+	m := &machine{host, t, host.Root()}
+	folder := debs(t, m.root)
+	if out, err := exec.Command("cp", "-a", folder, filepath.Join(m.root, "srv/debs")).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	m.Write("/etc/dpkg/dpkg.cfg.d/test", "force-unsafe-io\n", 0o644) // the disk is memory
@@ -31,6 +36,62 @@ func newMachine(t *testing.T, program string) *machine {
 		t.Fatalf("the host is not bare: %s", left)
 	}
 	return m
+}
+
+// Try runs a line of shell in the host. It may fail; the error is that of the process.
+func (m *machine) Try(line string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	out, err := m.Enter(ctx, "/bin/sh", "-c", line).CombinedOutput()
+	return strings.TrimSpace(string(out)), err
+}
+
+// Run is Try for a line that has to succeed.
+func (m *machine) Run(line string) string {
+	m.t.Helper()
+	out, err := m.Try(line)
+	if err != nil {
+		m.t.Fatalf("in the host: %s: %v\n%s", line, err, out)
+	}
+	return out
+}
+
+// outside is a program of the test's machine that is given the file system of the host, which only has a name in a mount namespace of its own.
+func (m *machine) outside(program string, args ...string) *exec.Cmd {
+	pid, dir, _ := strings.Cut(strings.TrimPrefix(m.root, "/proc/"), "/root")
+	return exec.Command("nsenter", append([]string{"-t", pid, "-m", "--", program}, append(args, dir)...)...)
+}
+
+// Eventually waits until a line of shell succeeds.
+func (m *machine) Eventually(what, line string) {
+	m.t.Helper()
+	var out string
+	var err error
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if out, err = m.Try(line); err == nil {
+			return
+		}
+	}
+	m.t.Fatalf("not seen in the host: %s: %v\n%s", what, err, out)
+}
+
+// Write makes a file in the host.
+func (m *machine) Write(path, text string, mode os.FileMode) {
+	m.t.Helper()
+	path = filepath.Join(m.root, path)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), mode), os.Chmod(path, mode)); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// Put copies a file into the host.
+func (m *machine) Put(from, to string, mode os.FileMode) {
+	m.t.Helper()
+	data, err := os.ReadFile(from)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.Write(to, string(data), mode)
 }
 
 // TestHosts runs on hosts of their own, side by side.
@@ -74,7 +135,7 @@ func (m *machine) provision(code int, args string, want ...string) string {
 // deploy puts the sample application into the document root by its own script, as a deployment does.
 func (m *machine) deploy() {
 	m.t.Helper()
-	if out, err := exec.Command("cp", "-a", "../../testdata/tinitter/.", filepath.Join(m.Root, "Tinitter")).CombinedOutput(); err != nil {
+	if out, err := exec.Command("cp", "-a", "../../testdata/tinitter/.", filepath.Join(m.root, "Tinitter")).CombinedOutput(); err != nil {
 		m.t.Fatalf("%v\n%s", err, out)
 	}
 	m.Run("sh /Tinitter/deploy/after_install.sh")
@@ -227,16 +288,16 @@ environment: {file: /etc/slipway/tinitter.env, prefix: TINITTER_}
 
 // An image is provisioned from outside while its system does not run, and what boots from it serves (M7).
 func testImage(t *testing.T, m *machine, program string) {
-	m.Stop()
+	m.PowerOff()
 	// As if an apply before had been ended in the middle of an installation.
 	m.Write("/usr/sbin/policy-rc.d", "#!/bin/sh\n# Written by slipway provision for the time of an installation.\nexit 101\n", 0o755)
 	for _, want := range []string{"done: create database /var/lib/tinitter/db/tinitter.sqlite3\n", "\n0 changes made\n"} {
-		out, err := exec.Command(program, "provision", "apply", "--root", m.Root).CombinedOutput()
+		out, err := m.outside(program, "provision", "apply", "--root").CombinedOutput()
 		if err != nil || !strings.Contains(string(out), want) || !strings.Contains(string(out), "note: no systemd runs here: services are enabled and not started\n") {
 			t.Fatalf("apply --root: %v, want %q\n%s", err, want, out)
 		}
 	}
-	if _, err := os.Stat(filepath.Join(m.Root, "usr/sbin/policy-rc.d")); err == nil {
+	if _, err := os.Stat(filepath.Join(m.root, "usr/sbin/policy-rc.d")); err == nil {
 		t.Error("what kept the services down is still in the image")
 	}
 	m.Start()
