@@ -99,7 +99,7 @@ func (d Diagnostic) String() string {
 		return b.String()
 	}
 	fmt.Fprintf(&b, ":%d:%d: %s\n", d.Pos.Line, d.Pos.Col, d.Message)
-	before, under, after := d.excerpt()
+	before, under, after := d.Excerpt()
 	fmt.Fprintf(&b, "%5d | %s%s%s\n      | ", d.Pos.Line, before, under, after)
 	for _, r := range before {
 		if r != '\t' {
@@ -120,8 +120,9 @@ const (
 	excerptBefore = 80
 )
 
-// excerpt cuts Line into what stands before the underlined part, that part, and what stands after it.
-func (d Diagnostic) excerpt() (before, under, after string) {
+// Excerpt cuts Line into what stands before the underlined part, that part, and what stands after it, as they may be shown on a
+// terminal: not too long, and without control characters other than tabs.
+func (d Diagnostic) Excerpt() (before, under, after string) {
 	start := byteOf(d.Line, d.Pos.Col-1)
 	end := start + byteOf(d.Line[start:], max(d.Len, 1))
 	before, under, after = d.Line[:start], d.Line[start:end], d.Line[end:]

@@ -58,6 +58,19 @@ func Read(name string, data []byte) (*Document, Diagnostics) {
 	return doc, nil
 }
 
+// Offset is the byte of Text at a place, or the end of its line for a column beyond it. It reads the line up to the column.
+func (d *Document) Offset(p Pos) int { return d.src.offset(p) }
+
+// Line is the text of a line, counted from 1, without its break; empty if there is no such line.
+func (d *Document) Line(n int) string { return d.src.line(n) }
+
+// Place gives the place of a byte of any text, and the line that it stands on, dividing the text as YAML 1.1 does.
+func Place(text string, offset int) (_ Pos, line string) {
+	s := newSource("", text)
+	p := s.pos(offset)
+	return p, s.line(p.Line)
+}
+
 // reader turns text into values. It stops at the first thing that cannot be read, as the reference does.
 type reader struct {
 	src   *source
