@@ -39,6 +39,7 @@ func Bundle(ctx context.Context, fsys fs.FS, o Options) (Report, error) {
 		return Report{}, fmt.Errorf("read the appspec of the bundle: %w", err)
 	}
 	b.appspec(data)
+	b.harmless(string(data))
 	b.names(name)
 	b.contents()
 	if b.spec != nil && b.os == "linux" {

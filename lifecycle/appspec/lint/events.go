@@ -40,8 +40,9 @@ func (l *linter) events(root *appspec.Node) {
 			l.stray(k, v)
 		}
 	}
+	others := rivals(hooks, hostEvents)
 	for k, v := range pairs(hooks) {
-		l.event(hooks, k, v)
+		l.event(others, k, v)
 		for i, script := range items(v) {
 			for inner, below := range pairs(script) {
 				if i >= 0 && inner.Kind == appspec.ScalarNode && isEvent(inner.Value) {
@@ -77,7 +78,7 @@ func (l *linter) stray(k, v *appspec.Node) {
 }
 
 // event looks at one name below hooks.
-func (l *linter) event(hooks, k, v *appspec.Node) {
+func (l *linter) event(others map[string]int, k, v *appspec.Node) {
 	if k.Kind != appspec.ScalarNode || slices.Contains(hostEvents, k.Value) || k.Value == "<<" {
 		return
 	}
@@ -101,10 +102,10 @@ func (l *linter) event(hooks, k, v *appspec.Node) {
 		}
 		if meant := certain(name, hostEvents); meant != "" {
 			f.Suggestion = fmt.Sprintf("did you mean %s?", meant)
-			if has(hooks, meant) {
-				f.Suggestion = fmt.Sprintf("did you mean %s, which is there as well? join the two", meant)
-			} else {
+			if others[meant] == 1 {
 				f.edits = l.respell(k, meant)
+			} else {
+				f.Suggestion = fmt.Sprintf("did you mean %s, for which there is another key as well? join the two", meant)
 			}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"slipway/lifecycle/appspec"
@@ -41,6 +42,9 @@ func (l *linter) files(root *appspec.Node) {
 func (l *linter) defect(err error) {
 	if e, ok := errors.AsType[*appspec.Error](err); ok {
 		d := e.Diagnostic
+		if slices.ContainsFunc(l.report.Findings, func(f Finding) bool { return f.ID == notScalar && f.Pos == d.Pos }) {
+			return // the same in other words
+		}
 		d.ID, d.Severity, d.Message = noText, "", d.Message+": the Install step fails"
 		l.add(Finding{Diagnostic: d})
 	}
@@ -87,6 +91,6 @@ func (l *linter) destination(f *appspec.File) {
 	case len(d) > 1 && d[1] == ':':
 		say(oddTarget, fmt.Sprintf("the destination %s is a path of Windows, and os is linux", shown(d)), "write an absolute path such as /srv/app")
 	case !strings.HasPrefix(d, "/"):
-		say(oddTarget, fmt.Sprintf("the destination %s is relative: it starts at the working directory of the agent", shown(d)), "write an absolute path, such as /"+strings.TrimLeft(path.Clean(d), "./"))
+		say(oddTarget, fmt.Sprintf("the destination %s is relative: it starts at the working directory of the agent", shown(d)), "write an absolute path such as /srv/app")
 	}
 }

@@ -48,33 +48,53 @@ func mendOnce(name, text string) string {
 	if next := apply(text, edits); !worse(name, text, next) {
 		return next
 	}
-	// One of them does harm: each is tried by itself.
+	// Each is harmless by itself, and all of them together are not.
 	for _, f := range report.Findings {
-		if len(f.edits) == 0 {
-			continue
-		}
-		if next := apply(text, f.edits); !worse(name, text, next) {
-			return next
+		if len(f.edits) > 0 {
+			return apply(text, f.edits)
 		}
 	}
 	return text
 }
 
-// worse reports whether the parser refuses what it accepted before, or can read no more what it could.
-func worse(name, before, after string) bool {
-	grade := func(text string) int {
-		doc, _ := appspec.Read(name, []byte(text))
-		if doc == nil {
-			return 0
-		}
-		for _, os := range []string{"linux", "windows"} {
-			if spec, _ := doc.Spec(os); spec != nil {
-				return 2
-			}
-		}
-		return 1
+// maxTried is the size of a text of which mending is tried out one by one, in bytes.
+const maxTried = 64 << 10
+
+// harmless takes back what would make the file worse than it is: a key that is spelt right counts, and so does what is wrong below it.
+func (l *linter) harmless(text string) {
+	var edits []edit
+	for i := range l.report.Findings {
+		edits = append(edits, l.report.Findings[i].edits...)
 	}
-	return grade(after) < grade(before)
+	if len(edits) == 0 || !worse(l.name, text, apply(text, edits)) {
+		return
+	}
+	for i := range l.report.Findings {
+		f := &l.report.Findings[i]
+		if len(f.edits) > 0 && (len(text) > maxTried || worse(l.name, text, apply(text, f.edits))) {
+			f.edits, f.Fixable = nil, false
+		}
+	}
+}
+
+// worse reports whether the parser refuses what it accepted before, can read no more what it could, or has more to say about it.
+func worse(name, before, after string) bool {
+	was, said := grade(name, before)
+	is, says := grade(name, after)
+	return is < was || is == was && says > said
+}
+
+// grade is 2 for a file that is accepted, 1 for one that is YAML, 0 for all others, and how many things the parser has to say.
+func grade(name, text string) (grade, said int) {
+	doc, diags := appspec.Read(name, []byte(text))
+	if doc == nil {
+		return 0, len(diags)
+	}
+	spec, diags := doc.Spec(osOf(doc))
+	if spec == nil {
+		return 1, len(diags)
+	}
+	return 2, 0
 }
 
 // apply makes the edits; of two that overlap the first is made.

@@ -53,31 +53,35 @@ func (l *linter) keys(root *appspec.Node) {
 
 // known finds the keys of a map that mean nothing there.
 func (l *linter) known(n *appspec.Node, where string, known []string) {
+	var others map[string]int
 	for k, v := range pairs(n) {
 		if k.Kind != appspec.ScalarNode || k.Value == "<<" || slices.Contains(known, k.Value) {
 			continue
 		}
-		l.unknown(n, k, v, where, known)
+		if others == nil {
+			others = rivals(n, known)
+		}
+		l.unknown(others, k, v, where, known)
 	}
 }
 
-func (l *linter) unknown(n, k, v *appspec.Node, where string, known []string) {
+func (l *linter) unknown(others map[string]int, k, v *appspec.Node, where string, known []string) {
 	name := k.Value
 	meant := certain(name, known)
 	switch {
 	case isEvent(name):
 		return // events has more to say
-	case len(known) == len(fileKeys) && name == "overwrite":
-		return // as has overwrite
+	case slices.Equal(known, fileKeys) && isOverwrite(name):
+		return // so has overwrite
 	case meant != "":
 		if l.full(misspeltKey) {
 			return
 		}
 		f := l.at(misspeltKey, k, fmt.Sprintf("%s %s means nothing and is ignored", shown(name), where), fmt.Sprintf("did you mean %s?", meant))
-		if !has(n, meant) {
+		if others[meant] == 1 {
 			f.edits = l.respell(k, meant)
 		} else {
-			f.Suggestion = fmt.Sprintf("did you mean %s, which is there as well? remove one of them", meant)
+			f.Suggestion = fmt.Sprintf("did you mean %s, for which there is another key as well? remove one of them", meant)
 		}
 		l.add(f)
 	case slices.Equal(known, topKeys) && name == "Resources", slices.Equal(known, topKeys) && name == "Hooks" && v.Kind == appspec.ListNode:
@@ -88,7 +92,11 @@ func (l *linter) unknown(n, k, v *appspec.Node, where string, known []string) {
 		if l.full(unknownKey) {
 			return
 		}
-		l.add(l.at(unknownKey, k, fmt.Sprintf("%s %s means nothing and is ignored", shown(name), where), "remove it; there are: "+strings.Join(known, ", ")))
+		suggestion := "remove it; there are: " + strings.Join(known, ", ")
+		if near(name, "exclude") {
+			suggestion = "remove it, and leave the files out of the bundle: nothing can be excluded from an installation"
+		}
+		l.add(l.at(unknownKey, k, fmt.Sprintf("%s %s means nothing and is ignored", shown(name), where), suggestion))
 	}
 }
 
@@ -149,6 +157,8 @@ func (l *linter) duplicates(n *appspec.Node, what string) {
 	}
 }
 
+func isOverwrite(name string) bool { return name == "overwrite" || near(name, "overwrite") }
+
 // overwrite finds the key that so many files have and no agent reads.
 func (l *linter) overwrite(root, files *appspec.Node) {
 	all := true
@@ -156,7 +166,7 @@ func (l *linter) overwrite(root, files *appspec.Node) {
 	for _, entry := range items(files) {
 		here := false
 		for k, v := range pairs(entry) {
-			if scalar(k) != "overwrite" {
+			if !isOverwrite(scalar(k)) {
 				continue
 			}
 			is, _ := truth(v)

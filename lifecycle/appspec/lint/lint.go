@@ -77,6 +77,7 @@ type Options struct {
 func Appspec(name string, data []byte) Report {
 	l := newLinter(name)
 	l.appspec(data)
+	l.harmless(string(data))
 	return l.done()
 }
 
@@ -176,11 +177,8 @@ func (l *linter) appspec(data []byte) {
 		l.refused(refused, string(data))
 		return
 	}
-	l.os = "linux"
+	l.os = osOf(doc)
 	root := doc.Root
-	if n := scalar(child(root, "os")); n == "windows" {
-		l.os = n
-	}
 	l.spec, refused = doc.Spec(l.os)
 	if root == nil {
 		l.refused(refused, string(data))
@@ -215,4 +213,12 @@ func (l *linter) refused(diags appspec.Diagnostics, data string) {
 		}
 		l.add(f)
 	}
+}
+
+// osOf is the system that a file is for, as far as it says so.
+func osOf(doc *appspec.Document) string {
+	if scalar(child(doc.Root, "os")) == "windows" {
+		return "windows"
+	}
+	return "linux"
 }

@@ -101,7 +101,7 @@ func (l *linter) mode(p *appspec.Permission, n *appspec.Node) {
 		return
 	}
 	if isPlain(n) && len(n.Value) > 1 && n.Value[0] == '0' && strings.Trim(n.Value, "01234567") == "" && !l.full(plainMode) {
-		f := l.at(plainMode, n, fmt.Sprintf("mode: %s means %s here and in version 2 of the official agent, and %s", n.Value, p.Mode, inVersion1(n.Value)), "")
+		f := l.at(plainMode, n, fmt.Sprintf("mode: %s means mode %s here and in version 2 of the official agent, and %s", n.Value, p.Mode, inVersion1(n.Value)), "")
 		write := p.Mode
 		if strings.HasPrefix(write, "0") {
 			write = "'" + write + "'"
@@ -128,7 +128,7 @@ func inVersion1(octal string) string {
 	if err != nil || len(decimal) > 4 || strings.Trim(decimal, "01234567") != "" {
 		return "version 1 refuses the file over it"
 	}
-	return "0" + strings.TrimLeft(decimal, "0") + " in version 1"
+	return "mode " + decimal + " in version 1"
 }
 
 // matches finds patterns and excepts that no name matches.

@@ -92,51 +92,70 @@ func truth(n *appspec.Node) (is, ok bool) {
 	return false, false
 }
 
-// certain is the one name that a person meant who wrote another; "" if there is no telling, or if more than one is near.
+// certain is the one name that a person meant who wrote another; "" if there is no telling, or if two are equally near.
 func certain(written string, names []string) (meant string) {
+	least := maxSlips + 1
 	for _, name := range names {
 		if written == name {
 			return ""
 		}
-		if !near(written, name) {
-			continue
+		switch n := slips(written, name); {
+		case n < least:
+			meant, least = name, n
+		case n == least:
+			meant = ""
 		}
-		if meant != "" {
-			return ""
-		}
-		meant = name
+	}
+	if least > maxSlips {
+		return ""
 	}
 	return meant
 }
+
+// near reports whether a may be name with a slip of the pen.
+func near(a, name string) bool { return slips(a, name) <= maxSlips }
 
 // The shortest names of which one and two letters may be wrong: of a short name half would be a guess.
 const (
 	oneWrong = 4
 	twoWrong = 7
+	maxSlips = 2
 )
 
 var joints = strings.NewReplacer("_", "", "-", "", " ", "")
 
-// near reports whether a is name with a slip of the pen: case and joints, a letter or two, two letters exchanged.
-func near(a, name string) bool {
+// slips is how many letters make a of name, without regard to case and joints; two neighbours exchanged are one. It is more than maxSlips
+// where there is no telling.
+func slips(a, name string) int {
 	if len(a) > 2*len(name)+2 {
-		return false
+		return maxSlips + 1
 	}
 	a, name = joints.Replace(strings.ToLower(a)), joints.Replace(strings.ToLower(name))
-	if a == name {
-		return true
+	switch d := levenshtein.Distance(a, name, nil); {
+	case d == 0:
+		return 0
+	case a == "" || len(name) < oneWrong:
+	case d == 1 || exchanged(a, name):
+		return 1
+	case d == 2 && len(name) >= twoWrong:
+		return 2
 	}
-	if a == "" || len(name) < oneWrong {
-		return false
+	return maxSlips + 1
+}
+
+// rivals counts, for each of the names, the keys of a map that seem to mean it.
+func rivals(n *appspec.Node, names []string) map[string]int {
+	all := map[string]int{}
+	for k := range pairs(n) {
+		if k.Kind != appspec.ScalarNode {
+			continue
+		}
+		if meant := certain(k.Value, names); meant != "" {
+			all[meant]++
+		}
+		all[k.Value]++
 	}
-	switch d := levenshtein.Distance(a, name, nil); d {
-	case 1:
-		return true
-	case 2:
-		return len(name) >= twoWrong || exchanged(a, name)
-	default:
-		return false
-	}
+	return all
 }
 
 // exchanged reports whether two neighbouring letters are exchanged and nothing else differs.
