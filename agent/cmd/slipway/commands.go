@@ -97,8 +97,8 @@ It reads the configuration of the official agent as it stands, and works in the 
 
 Exit codes:
   0   done
-  1   it did not work; the message says what, why and what to do. verify: something differs
-  2   unknown command, flag or argument
+  1   it did not work; the message says what, why and what to do. verify: something differs; lint --strict: warnings
+  2   unknown command, flag or argument; lint: errors
   3   status: the agent is not running
   4   status: it cannot be told
   78  the configuration is wrong`
@@ -108,7 +108,8 @@ const rootExamples = `  slipway run
   slipway config print --explain
   slipway status --json
   slipway history
-  slipway rollback fleet --dry-run`
+  slipway rollback fleet --dry-run
+  slipway lint bundle.zip`
 
 func (p *program) command() *cobra.Command {
 	root := &cobra.Command{
@@ -126,7 +127,7 @@ func (p *program) command() *cobra.Command {
 	}
 	root.AddCommand(
 		p.runCommand(), p.statusCommand(), p.configCommand(), p.versionCommand(), p.historyCommand(), p.showCommand(), p.pruneCommand(),
-		p.rollbackCommand(), p.verifyCommand(), p.adoptCommand(), p.forgetCommand(), p.imagePrepCommand(), p.doctorCommand(), p.serviceCommand(), p.migrateCommand(), p.logsCommand(), p.runHookCommand(), p.localCommand(), p.drainCommand(), p.undrainCommand(), p.albCheckCommand(), p.provisionCommand(),
+		p.rollbackCommand(), p.verifyCommand(), p.adoptCommand(), p.forgetCommand(), p.imagePrepCommand(), p.doctorCommand(), p.serviceCommand(), p.migrateCommand(), p.logsCommand(), p.runHookCommand(), p.localCommand(), p.drainCommand(), p.undrainCommand(), p.albCheckCommand(), p.provisionCommand(), p.lintCommand(),
 	)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())

@@ -63,6 +63,20 @@ func (r *Report) Fixable() (n int) {
 	return n
 }
 
+// Rename gives every file of the report another name, as one that a person can open.
+func (r *Report) Rename(name func(string) string) {
+	for i := range r.Findings {
+		r.Findings[i].File = name(r.Findings[i].File)
+	}
+}
+
+// Unreadable is the report on a bundle that the agent would not unpack, for the reason that it would give.
+func Unreadable(name string, reason error) Report {
+	l := newLinter(name)
+	l.add(l.place(badArchive, appspec.Pos{}, 0, "the bundle cannot be unpacked: "+reason.Error(), ""))
+	return l.done()
+}
+
 // Options says how to look. Zero values are the defaults.
 type Options struct {
 	// AppSpec is the name of the appspec in the bundle, as the deployment's AppSpecFilename; "" for appspec.yml, then appspec.yaml.

@@ -76,8 +76,8 @@ var textRules = []Rule{
 	},
 	{
 		oldRevision, note, "scripts of the previous revision",
-		"BeforeBlockTraffic, AfterBlockTraffic and ApplicationStop run the scripts of the revision that was installed last, so what is written here counts from the next deployment on.",
-		"Nothing has to be done; keep these scripts working on a host that has the next revision's predecessor, and let them succeed where nothing is installed.",
+		"BeforeBlockTraffic, AfterBlockTraffic and ApplicationStop run the scripts of the revision that was installed last, so what is written here has no effect on the deployment that brings it.",
+		"Nothing has to be done; a change to these scripts counts from the deployment after this one.",
 		"hooks:\n  ApplicationStop:\n    - location: stop.sh\n", "hooks:\n  ApplicationStart:\n    - location: start.sh\n", "",
 	},
 	{

@@ -119,10 +119,10 @@ func (c *script) look() error {
 	line := strings.TrimRight(string(first), "\r")
 	command, ok := strings.CutPrefix(line, "#!")
 	words := strings.Fields(command)
-	shell := "sh"
+	shell := shellOf(line)
 	switch {
 	case ok && len(words) > 0:
-		shell = c.interpreter(line, words)
+		c.interpreter(line, words)
 	case len(bytes.TrimSpace(body)) == 0:
 		return nil
 	default:
@@ -143,25 +143,39 @@ func (c *script) look() error {
 	return c.syntax(shell)
 }
 
-// interpreter looks at the #! line and says which shell reads the script: sh, bash or "" for none of them.
-func (c *script) interpreter(line string, words []string) string {
-	program := words[0]
-	if path.Base(program) == "env" {
+// interpreter looks at the program of a #! line.
+func (c *script) interpreter(line string, words []string) {
+	program := programOf(words)
+	if c.opts.HasProgram(program) {
+		return
+	}
+	suggestion := "name an interpreter that the hosts have, or have it installed before the script runs"
+	if meant := certain(path.Base(program), []string{"bash", "python3", "ruby", "node", "perl"}); meant != "" {
+		suggestion = fmt.Sprintf("did you mean %s?", path.Join(path.Dir(program), meant))
+	}
+	c.add(c.on(interpreterNA, 1, 1, utf8.RuneCountInString(line), fmt.Sprintf("this host has no %s; the script needs one that has", program), suggestion))
+}
+
+// programOf is the interpreter that the words of a #! line name, through env as well.
+func programOf(words []string) string {
+	if path.Base(words[0]) == "env" {
 		for _, w := range words[1:] {
 			if !strings.HasPrefix(w, "-") && !strings.Contains(w, "=") {
-				program = w
-				break
+				return w
 			}
 		}
 	}
-	if !c.opts.HasProgram(program) {
-		suggestion := "name an interpreter that the hosts have, or have it installed before the script runs"
-		if meant := certain(path.Base(program), []string{"bash", "python3", "ruby", "node", "perl"}); meant != "" {
-			suggestion = fmt.Sprintf("did you mean %s?", path.Join(path.Dir(program), meant))
-		}
-		c.add(c.on(interpreterNA, 1, 1, utf8.RuneCountInString(line), fmt.Sprintf("this host has no %s; the script needs one that has", program), suggestion))
+	return words[0]
+}
+
+// shellOf is the shell that reads a script with that first line: "sh", "bash", or "" if it is none.
+func shellOf(line string) string {
+	command, ok := strings.CutPrefix(line, "#!")
+	words := strings.Fields(command)
+	if !ok || len(words) == 0 {
+		return "sh"
 	}
-	switch path.Base(program) {
+	switch path.Base(programOf(words)) {
 	case "sh", "dash", "ash":
 		return "sh"
 	case "bash":
