@@ -192,3 +192,14 @@ func TestCorpusMend(t *testing.T) {
 	}
 	t.Logf("%d files mended", mended)
 }
+
+const documentName = "../../../docs/lint.md"
+
+func document(t *testing.T) string {
+	t.Helper()
+	data, err := os.ReadFile(documentName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
