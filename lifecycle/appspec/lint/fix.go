@@ -14,7 +14,7 @@ type edit struct {
 }
 
 // maxRounds is how often a text is looked at again after it was mended: what one mistake hides comes to light when it is gone.
-const maxRounds = 6
+const maxRounds = 8
 
 // Mend is the text of an appspec file without what has one right answer. Everything else stays as it is, byte for byte. A file that is
 // accepted stays so. Where nothing is to be done it returns data itself.
