@@ -154,7 +154,7 @@ type lintSubject struct {
 	file   string   // an appspec file by itself
 	root   *os.Root // a bundle
 	dir    bool     // which is a directory of the person, not an unpacked archive
-	broken error    // why it could not be unpacked
+	broken string   // why it could not be unpacked
 
 	temporary string
 }
@@ -171,7 +171,7 @@ func (s *lintSubject) close() {
 // look lints it. Files are named so that a person can open them, or finds them in the archive.
 func (s *lintSubject) look(ctx context.Context, o lint.Options) (lint.Report, error) {
 	switch {
-	case s.broken != nil:
+	case s.broken != "":
 		return lint.Unreadable(s.path, s.broken), nil
 	case s.file != "":
 		data, err := readAppspec(s.file)

@@ -63,7 +63,7 @@ func unpackForLint(ctx context.Context, path string, archive *os.File, format bu
 		err = bundle.Strip(s.root)
 	}
 	if bad, ok := errors.AsType[*bundle.ArchiveError](err); ok {
-		s.broken = bad
+		s.broken = bad.Error()
 		return s, nil
 	}
 	if err != nil {
@@ -94,7 +94,7 @@ func (p *program) lintS3(ctx context.Context, url string) (*lintSubject, error) 
 	})}
 	if _, err := fetcher.Fetch(ctx, bundle.Revision{Type: bundle.S3, S3: bundle.S3Location{Bucket: name, Key: key}}, file); err != nil {
 		if bad, ok := errors.AsType[*bundle.ArchiveError](err); ok {
-			return &lintSubject{path: url, broken: bad}, nil
+			return &lintSubject{path: url, broken: bad.Error()}, nil
 		}
 		return nil, err
 	}

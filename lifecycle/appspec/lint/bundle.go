@@ -95,7 +95,7 @@ func (b *bundleLinter) walk() error {
 	return nil
 }
 
-// at is the entry of a name.
+// entry is the entry of a name.
 func (b *bundleLinter) entry(name string) (entry, bool) {
 	i, ok := b.index[name]
 	if !ok {
@@ -249,7 +249,7 @@ func readUpTo(fsys fs.FS, name string, most int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package lint
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -189,13 +190,13 @@ func TestAskShell(t *testing.T) {
 	if v, err := askShell(t.Context(), "bash", []byte("#!/bin/bash\na=(1 2)\ncat <(true)\n")); err != nil || !v.OK {
 		t.Errorf("bash: %+v, %v", v, err)
 	}
-	if _, err := askShell(t.Context(), "fish", nil); err != ErrNoShell {
+	if _, err := askShell(t.Context(), "fish", nil); !errors.Is(err, ErrNoShell) {
 		t.Errorf("fish: %v", err)
 	}
 }
 
 func TestUnreadable(t *testing.T) {
-	report := Unreadable("bundle.zip", fs.ErrInvalid)
+	report := Unreadable("bundle.zip", "it is empty")
 	if len(report.Findings) != 1 || report.Findings[0].ID != badArchive || report.Count(bad) != 1 {
 		t.Errorf("%+v", report)
 	}

@@ -128,11 +128,11 @@ func (r *Report) GitHub(w io.Writer) {
 	for i := range r.Findings {
 		f := &r.Findings[i]
 		command := map[appspec.Severity]string{bad: "error", warn: "warning", note: "notice"}[f.Severity]
-		fmt.Fprintf(w, "::%s file=%s", command, gitHubProperty(f.File))
+		fmt.Fprintf(w, "::%s file=%s", command, gitHubProperty(oneLine(f.File)))
 		if f.Pos.Line > 0 {
 			fmt.Fprintf(w, ",line=%d,col=%d,endColumn=%d", f.Pos.Line, f.Pos.Col, f.Pos.Col+max(f.Len, 1))
 		}
-		fmt.Fprintf(w, ",title=%s::%s\n", gitHubProperty(f.ID+" "+f.Rule().Title), gitHubData(f.Message+"\n"+f.Suggestion+"\n"+f.Rule().Why))
+		fmt.Fprintf(w, ",title=%s::%s\n", gitHubProperty(f.ID+" "+f.Rule().Title), gitHubData(oneLine(f.Message)+"\n"+oneLine(f.Suggestion)+"\n"+f.Rule().Why))
 	}
 }
 

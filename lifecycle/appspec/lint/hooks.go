@@ -198,7 +198,7 @@ func (l *linter) user(s *appspec.Script) {
 	if !s.RunAsSet || l.os == "windows" {
 		return
 	}
-	why := ""
+	var why string
 	digits := strings.Trim(s.RunAs, "0123456789") == ""
 	switch {
 	case s.RunAs == "":

@@ -71,9 +71,9 @@ func (r *Report) Rename(name func(string) string) {
 }
 
 // Unreadable is the report on a bundle that the agent would not unpack, for the reason that it would give.
-func Unreadable(name string, reason error) Report {
+func Unreadable(name, reason string) Report {
 	l := newLinter(name)
-	l.add(l.place(badArchive, appspec.Pos{}, 0, "the bundle cannot be unpacked: "+reason.Error(), ""))
+	l.add(l.place(badArchive, appspec.Pos{}, 0, "the bundle cannot be unpacked: "+reason, ""))
 	return l.done()
 }
 

@@ -47,9 +47,6 @@ func child(n *appspec.Node, name string) (last *appspec.Node) {
 	return last
 }
 
-// has reports whether a map has a key.
-func has(n *appspec.Node, name string) bool { return child(n, name) != nil }
-
 // scalar is the content of a scalar, "" for any other node.
 func scalar(n *appspec.Node) string {
 	if n == nil || n.Kind != appspec.ScalarNode {
