@@ -6,7 +6,8 @@ VERSION  := $(shell cat VERSION)
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 # What waits for a network or a person anyway is compiled without inlining, which makes the program 0.65 MiB smaller. Of two patterns that
 # match a package the last one counts.
-COLD     := slipway/packaging/... github.com/aws/... github.com/spf13/... net net/http/... crypto/tls crypto/x509 encoding/xml math/big regexp/... text/...
+COLD     := slipway/packaging/... slipway/lifecycle/appspec/lint slipway/agent/doctor slipway/agent/health/alb github.com/aws/... github.com/spf13/... github.com/rogpeppe/... \
+            net net/http/... crypto/tls crypto/x509 encoding/xml math/big regexp/... text/...
 GOBUILD  := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' $(COLD:%=-gcflags='%=-l')
 TOOL     := go tool -modfile=packaging/tools/go.mod
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0

@@ -102,7 +102,9 @@ func TestLintHostileArchives(t *testing.T) {
 	}
 }
 
-func flat(s string) string { return strings.Join(strings.Fields(strings.ReplaceAll(s, "\uFFFD", " ")), " ") }
+func flat(s string) string {
+	return strings.Join(strings.Fields(strings.ReplaceAll(s, "\uFFFD", " ")), " ")
+}
 
 // unpackError is what the agent's unpacking says of an archive, "" for nothing or what is not about the archive.
 func unpackError(t *testing.T, name string, format bundle.Format) string {

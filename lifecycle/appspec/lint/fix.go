@@ -2,6 +2,7 @@ package lint
 
 import (
 	"slices"
+	"sort"
 	"strings"
 
 	"slipway/lifecycle/appspec"
@@ -100,7 +101,7 @@ func grade(name, text string) (grade, said int) {
 // apply makes the edits; of two that overlap the first is made.
 func apply(text string, edits []edit) string {
 	edits = slices.Clone(edits)
-	slices.SortStableFunc(edits, func(a, b edit) int { return a.start - b.start })
+	sort.SliceStable(edits, func(i, j int) bool { return edits[i].start < edits[j].start })
 	var b strings.Builder
 	at := 0
 	for _, e := range edits {

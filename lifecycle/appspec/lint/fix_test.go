@@ -44,7 +44,7 @@ func TestMend(t *testing.T) {
 		{"location", head + "hooks:\n  AfterInstall:\n    - locaiton: a.sh # x\n", head + "hooks:\n  AfterInstall:\n    - location: a.sh # x\n"},
 		{"two at once", head + "hooks:\n  AfterInstal:\n    - locaiton: a.sh\n      timout: 5\n", head + "hooks:\n  AfterInstall:\n    - location: a.sh\n      timeout: 5\n"},
 		{"key that would be refused", head + "permission: x\n", ""},
-		{"source and destination", head + "files:\n  - sorce: /\n    desitnation: /x\n", head + "files:\n  - source: /\n    destination: /x\n"},
+		{"source and destination", head + "files:\n  - sorce: /\n    dest_ination: /x\n", head + "files:\n  - source: /\n    destination: /x\n"},
 		{"object", head + "files:\n  - source: /\n    destination: /x\npermissions:\n  - objct: /x\n    mode: 644\n", head + "files:\n  - source: /\n    destination: /x\npermissions:\n  - object: /x\n    mode: 644\n"},
 		{"overwrite", head + "files:\n  - source: a\n    destination: /x\n    overwrite: true # keep\n  - source: b\n    destination: /y\n    overwrite: yes\n", head + "file_exists_behavior: OVERWRITE\nfiles:\n  - source: a\n    destination: /x\n  - source: b\n    destination: /y\n"},
 		{"overwrite that is said already", "version: 0.0\nos: linux\nfile_exists_behavior: OVERWRITE\nfiles:\n  - source: a\n    destination: /x\n    overwrite: true\n", "version: 0.0\nos: linux\nfile_exists_behavior: OVERWRITE\nfiles:\n  - source: a\n    destination: /x\n"},

@@ -141,7 +141,7 @@ func (p *plan) tree(i int, f *appspec.File, source, destination string) {
 	}
 }
 
-// candidates are all paths below a folder, sorted: files first.
+// candidate is a path that permissions may be set on.
 type candidate struct {
 	name string
 	dir  bool
@@ -160,7 +160,7 @@ func (p *plan) permissions() {
 	for name := range p.dirs {
 		all = append(all, candidate{name, true})
 	}
-	slices.SortFunc(all, func(a, b candidate) int { return strings.Compare(a.name, b.name) })
+	sort.Slice(all, func(i, j int) bool { return all[i].name < all[j].name })
 	chosen := make([]int32, len(all)) // by entry, counted from 1
 	const most = 500                  // entries that are compared with the bundle
 	for i := range spec.Permissions[:min(len(spec.Permissions), most)] {
@@ -178,7 +178,7 @@ func (p *plan) permission(i int, all []candidate, chosen []int32) {
 		if e.Applies("file") && (e.Pattern != "**" || len(e.Except) > 0 || slices.ContainsFunc(e.ACLs, func(a appspec.ACLEntry) bool { return a.IsDefault })) {
 			b.add(b.object(patternOnFile, e, fmt.Sprintf("%s is a file, and takes no pattern, except or default ACL entry: the Install step fails", shown(e.Object)), ""))
 		}
-		at, _ := slices.BinarySearchFunc(all, o, func(c candidate, name string) int { return strings.Compare(c.name, name) })
+		at := sort.Search(len(all), func(n int) bool { return all[n].name >= o })
 		if !e.Applies("file") {
 			b.add(b.object(selectsNoPath, e, fmt.Sprintf("%s is a file, and the entry is for directories", shown(e.Object)), ""))
 			return

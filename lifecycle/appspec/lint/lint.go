@@ -10,6 +10,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"sort"
 	"unicode/utf8"
 
 	"slipway/lifecycle/appspec"
@@ -165,11 +166,13 @@ func (l *linter) width(n *appspec.Node) int {
 
 // done puts the findings in order.
 func (l *linter) done() Report {
-	slices.SortStableFunc(l.report.Findings, func(a, b Finding) int {
+	all := l.report.Findings
+	sort.SliceStable(all, func(i, j int) bool {
+		a, b := &all[i], &all[j]
 		return cmp.Or(
 			cmp.Compare(l.rank(a.File), l.rank(b.File)), cmp.Compare(a.File, b.File),
 			cmp.Compare(a.Pos.Line, b.Pos.Line), cmp.Compare(a.Pos.Col, b.Pos.Col), cmp.Compare(a.ID, b.ID),
-		)
+		) < 0
 	})
 	return l.report
 }
