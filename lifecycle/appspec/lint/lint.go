@@ -106,15 +106,10 @@ type linter struct {
 
 	report  Report
 	perRule map[string]int
-	rules   map[string]Rule
 }
 
 func newLinter(name string) *linter {
-	l := &linter{name: name, perRule: map[string]int{}, rules: map[string]Rule{}}
-	for _, r := range Rules() {
-		l.rules[r.ID] = r
-	}
-	return l
+	return &linter{name: name, perRule: map[string]int{}}
 }
 
 // add keeps a finding, if there is room for it, and returns where it is kept. An empty severity is the rule's.
@@ -124,7 +119,7 @@ func (l *linter) add(f Finding) {
 		l.report.Omitted++
 		return
 	}
-	rule := l.rules[f.ID]
+	rule := f.Rule()
 	f.Severity = cmp.Or(f.Severity, rule.Severity)
 	f.Suggestion = cmp.Or(f.Suggestion, rule.Remedy)
 	f.Fixable = f.Fixable || len(f.edits) > 0

@@ -97,14 +97,30 @@ func mendScript(data []byte) []byte {
 	if bytes.IndexByte(data, 0) >= 0 {
 		return data
 	}
-	body := bytes.TrimPrefix(data, []byte(bom))
+	body := data
+	for bytes.HasPrefix(body, []byte(bom)) {
+		body = body[len(bom):]
+	}
 	first, rest, _ := bytes.Cut(body, []byte("\n"))
 	line := strings.TrimRight(string(first), "\r")
 	if shell := shellOf(line); shell != "" {
-		return bytes.ReplaceAll(body, []byte("\r\n"), []byte("\n"))
+		return withoutCR(body)
 	}
 	if len(line) == len(first) {
 		return body
 	}
 	return append([]byte(line+"\n"), rest...)
+}
+
+// withoutCR takes the carriage returns before every line feed away.
+func withoutCR(text []byte) []byte {
+	out := make([]byte, 0, len(text))
+	for line := range bytes.Lines(text) {
+		if content, ok := bytes.CutSuffix(line, []byte("\n")); ok {
+			out = append(append(out, bytes.TrimRight(content, "\r")...), '\n')
+			continue
+		}
+		out = append(out, line...)
+	}
+	return out
 }

@@ -3,6 +3,7 @@ package lint
 import (
 	"slices"
 	"strings"
+	"sync"
 
 	"slipway/lifecycle/appspec"
 )
@@ -44,10 +45,14 @@ func Rules() []Rule {
 
 // Find is the rule with an id, in any case of its letters; ok is false if there is none.
 func Find(id string) (_ Rule, ok bool) {
-	for _, r := range Rules() {
-		if strings.EqualFold(r.ID, id) {
-			return r, true
-		}
-	}
-	return Rule{}, false
+	r, ok := byID()[strings.ToUpper(id)]
+	return r, ok
 }
+
+var byID = sync.OnceValue(func() map[string]Rule {
+	all := map[string]Rule{}
+	for _, r := range Rules() {
+		all[r.ID] = r
+	}
+	return all
+})
