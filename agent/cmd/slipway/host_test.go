@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -164,8 +165,14 @@ func (h *host) program(args ...string) *exec.Cmd {
 
 func (h *host) start() {
 	h.t.Helper()
+	h.startWith(&h.output)
+}
+
+// startWith starts slipway with its output somewhere else.
+func (h *host) startWith(output io.Writer) {
+	h.t.Helper()
 	h.cmd = h.program("run", "--config", h.config)
-	h.cmd.Stdout, h.cmd.Stderr = &h.output, &h.output
+	h.cmd.Stdout, h.cmd.Stderr = output, output
 	h.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := h.cmd.Start(); err != nil {
 		h.t.Fatal(err)

@@ -56,6 +56,7 @@ Lines are as they are in the file. On a terminal they have colours, unless NO_CO
 	}
 	cmd.Flags().BoolVarP(&o.follow, "follow", "f", false, "go on with what is said from now on")
 	cmd.Flags().IntVarP(&o.last, "lines", "n", -1, "begin with the last `N` lines; all, if it is left out")
+	cmd.Flags().Lookup("lines").DefValue = "0" // which the help leaves out
 	cmd.Flags().BoolVar(&o.asJSON, "json", false, "print a line of JSON for each line")
 	return cmd
 }

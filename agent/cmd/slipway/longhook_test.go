@@ -182,3 +182,24 @@ func (h *host) children() (pids []int) {
 	}
 	return pids
 }
+
+// TestOutputWithoutReader: whoever read the agent's log may go, and the agent goes on.
+func TestOutputWithoutReader(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	h.put("k", zipped(map[string]string{"appspec.yml": h.appspec("AfterInstall=a.sh"), "content/f": "", "a.sh": "#!/bin/sh\necho ran >>\"$OUT/proof\"\n"}))
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.startWith(w)
+	w.Close()
+	r.Close() // before its first word
+	spec := h.spec("d-1", "k", "zip")
+	h.do("DownloadBundle", spec)
+	h.do("AfterInstall", spec)
+	if got := h.read("proof"); got != "ran\n" {
+		t.Errorf("the hook wrote %q", got)
+	}
+	h.stop()
+}
