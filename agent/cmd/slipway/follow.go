@@ -26,10 +26,9 @@ type follower struct {
 	logs  map[string]*scriptsLog
 	watch *fsnotify.Watcher // nil where there can be none
 	out   logSink
-	named func(*known) // is told what is known, when a deployment has come; nil: nobody
-	mu    sync.Mutex   // held while lines are printed
-	seen  [2]stamp     // of what tells of the ends of events
-	ended bool         // the deployment seemed to be over when they were looked at
+	mu    sync.Mutex // held while lines are printed
+	seen  [2]stamp   // of what tells of the ends of events
+	ended bool       // the deployment seemed to be over when they were looked at
 }
 
 // logSink takes the lines of logs.
@@ -55,7 +54,6 @@ func stampOf(name string) stamp {
 // followLogs prints the log of a deployment and goes on until its end or, where none is named, that of ctx.
 func (p *program) followLogs(ctx context.Context, root string, k *known, past *lifecycle.Past, named bool, last int, out *logPrinter) error {
 	f := newFollower(root, out)
-	f.named = func(k *known) { out.name = k.name }
 	defer f.close()
 	if named {
 		f.only = past
@@ -89,7 +87,7 @@ func newFollower(root string, out logSink) *follower {
 
 // catchUp prints what there is by now, of logs that are new too.
 func (f *follower) catchUp(ctx context.Context) error {
-	if err := f.look(f.fresh); err != nil {
+	if err := f.look(fresh); err != nil {
 		return err
 	}
 	return f.drain(ctx)
@@ -131,7 +129,7 @@ func (f *follower) run(ctx context.Context) error {
 			}
 		}
 		if changed {
-			if err := f.look(f.fresh); err != nil {
+			if err := f.look(fresh); err != nil {
 				return err
 			}
 		}
@@ -177,13 +175,8 @@ func (f *follower) look(begin func(*scriptsLog) error) error {
 	return nil
 }
 
-// fresh begins with the log of a deployment that has come, whose group may have been unknown before.
-func (f *follower) fresh(l *scriptsLog) error {
-	if k, err := readKnown(f.root); err == nil && f.named != nil {
-		f.named(k)
-	}
-	return l.begin(-1)
-}
+// fresh begins with the log of a deployment that has come.
+func fresh(l *scriptsLog) error { return l.begin(-1) }
 
 // observe watches a folder, if that is possible. One that is watched already is no trouble.
 func (f *follower) observe(dir string) {

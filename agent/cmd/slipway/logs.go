@@ -211,13 +211,13 @@ type logPrinter struct {
 	headers bool // say whose the lines are that follow
 	tty     bool
 	colours bool
-	name    func(group string) string
+	known   *known
 	last    [3]string // whose lines were printed last
 }
 
 func newLogPrinter(p *program, asJSON, headers bool, k *known) *logPrinter {
 	tty, colours := p.terminal()
-	return &logPrinter{out: bufio.NewWriterSize(p.stdout, 64<<10), asJSON: asJSON, headers: headers, tty: tty, colours: colours, name: k.name}
+	return &logPrinter{out: bufio.NewWriterSize(p.stdout, 64<<10), asJSON: asJSON, headers: headers, tty: tty, colours: colours, known: k}
 }
 
 // terminal reports whether the output is read by a person, and whether it may have colours.
@@ -278,7 +278,13 @@ func (p *logPrinter) header(l logLine) error {
 	if _, err := p.out.WriteString(gap); err != nil {
 		return err
 	}
-	return p.styled(sgrBold, printable(fmt.Sprintf("==> %s %s %s <==", p.name(l.group), l.deployment, or(l.event, "-"))))
+	name := p.known.name(l.group)
+	if name == l.group { // it may have a name by now
+		if k, err := readKnown(p.known.root); err == nil {
+			p.known, name = k, k.name(l.group)
+		}
+	}
+	return p.styled(sgrBold, printable(fmt.Sprintf("==> %s %s %s <==", name, l.deployment, or(l.event, "-"))))
 }
 
 // styled prints a line of its own in a colour, where there may be colours.
