@@ -4,11 +4,12 @@ SHELL := /bin/bash
 
 VERSION  := $(shell cat VERSION)
 LDFLAGS  := -s -w -X main.version=$(VERSION)
-# What waits for a network or a person anyway is compiled without inlining, which makes the program 0.65 MiB smaller. Of two patterns that
-# match a package the last one counts.
-COLD     := slipway/packaging/... slipway/lifecycle/appspec/lint slipway/agent/doctor slipway/agent/health/alb github.com/aws/... github.com/spf13/... github.com/rogpeppe/... \
-            net net/http/... crypto/tls crypto/x509 encoding/xml math/big regexp/... text/...
-GOBUILD  := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' $(COLD:%=-gcflags='%=-l')
+# Only what a deployment's files and hooks pass through is compiled with inlining; the rest waits for a network or a person anyway, and the program is
+# 1.6 MiB smaller for it. Of two patterns that match a package the last one counts.
+HOT      := slipway/lifecycle slipway/lifecycle/install slipway/lifecycle/bundle slipway/hooks github.com/klauspost/... golang.org/x/sys/... \
+            archive/... bufio bytes compress/... crypto/md5 crypto/sha256 crypto/internal/fips140/sha256 encoding/binary hash/... internal/... io io/fs \
+            os path/filepath runtime/... slices sort strings sync sync/atomic syscall unicode/utf8
+GOBUILD  := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -gcflags=all=-l $(HOT:%=-gcflags='%=')
 TOOL     := go tool -modfile=packaging/tools/go.mod
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 GOBIN    := $(shell go env GOPATH 2>/dev/null)/bin
