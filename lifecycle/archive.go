@@ -25,8 +25,12 @@ type revision struct {
 // revision chooses the archive whose scripts the event runs (H-3, H-4). In a deployment by the service the order of events decides;
 // in a local one, where any order may be asked for, an archive that is there already is the one that is used (H-5).
 func (e *Engine) revision(d *Deployment, ev Event) (revision, error) {
+	return e.revisionBeside(d, ev, e.root.archive(d))
+}
+
+// revisionBeside is revision for a deployment whose archive is, or will be, what lies in the folder current.
+func (e *Engine) revisionBeside(d *Deployment, ev Event, current string) (revision, error) {
 	w := ev.revisionFor(d)
-	current := e.root.archive(d)
 	if w == thisRevision || d.Local && isDir(current) {
 		if !isDir(current) {
 			return revision{whose: thisRevision}, nil

@@ -45,7 +45,22 @@ func certain(err error) bool {
 
 // preflight looks at a revision that arrived, as the events that follow will.
 func (e *Engine) preflight(ctx context.Context, d *Deployment, archive string) preflight {
-	var look preflight
+	look := e.inspect(d, archive)
+	if look.err != nil {
+		return look
+	}
+	doubts, notes := e.unrunnable(d, look.spec, archive)
+	look.unless, look.notes = append(look.unless, doubts...), append(look.notes, notes...)
+	made, unlock, err := plan(ctx, e.request(d, look.spec, archive))
+	if err == nil {
+		unlock()
+	}
+	e.consider(d, &look, made, err)
+	return look
+}
+
+// inspect looks at what a revision holds, whatever host it comes to.
+func (e *Engine) inspect(d *Deployment, archive string) (look preflight) {
 	if look.spec, look.err = readSpec(archive, d.AppSpecFilename); look.err != nil {
 		return look
 	}
@@ -57,14 +72,15 @@ func (e *Engine) preflight(ctx context.Context, d *Deployment, archive string) p
 	}
 	look.notes = neverRun(look.spec, d)
 	look.unless = missingScripts(look.spec, archive)
-	doubts, notes := e.unrunnable(d, look.spec, archive)
-	look.unless, look.notes = append(look.unless, doubts...), append(look.notes, notes...)
-	made, unlock, err := plan(ctx, e.request(d, look.spec, archive))
+	return look
+}
+
+// consider adds what planning the installation has shown.
+func (e *Engine) consider(d *Deployment, look *preflight, made *install.Plan, err error) {
 	var conflicts *install.ConflictError
 	var space *install.SpaceError
 	switch {
 	case err == nil:
-		unlock()
 		look.summary = made.Summary()
 		look.notes = append(look.notes, made.Warnings()...)
 	case errors.As(err, &conflicts), errors.As(err, &space) && !e.prunes(d):
@@ -72,7 +88,6 @@ func (e *Engine) preflight(ctx context.Context, d *Deployment, archive string) p
 	default: // it may be different when its turn comes
 		look.notes = append(look.notes, "the installation cannot be planned yet: "+err.Error())
 	}
-	return look
 }
 
 // prunes reports whether DownloadBundle will remove old deployments, and so bring space.
@@ -236,8 +251,10 @@ func (e *Engine) judge(d *Deployment, p *prefetch) (notes []string, err error) {
 		notes, err = append(notes, "the new revision could not be fetched yet, DownloadBundle tries again: "+p.err.Error()), nil
 	}
 	notes = append(notes, p.look.notes...)
+	from := slices.IndexFunc(events, func(row event) bool { return row.name == p.began })
+	list := Events()[from:]
 	for _, doubt := range p.look.unless {
-		if script := e.runsBefore(d, p, doubt); script != "" {
+		if script := runsBefore(list, doubt, func(ev Event) []string { return e.scriptsOf(d, p, ev) }); script != "" {
 			notes = append(notes, fmt.Sprintf("%v (unless %s, which runs before, sees to it)", doubt.err, script))
 			continue
 		}
@@ -246,20 +263,19 @@ func (e *Engine) judge(d *Deployment, p *prefetch) (notes []string, err error) {
 	return notes, err
 }
 
-// runsBefore names a script that runs after the revision was looked at and before a doubt comes to its point, "" if there is none.
-func (e *Engine) runsBefore(d *Deployment, p *prefetch, point doubt) string {
-	from := slices.IndexFunc(events, func(row event) bool { return row.name == p.began })
-	for _, row := range events[from:] {
-		if row.does == runScripts {
-			names := e.scriptsOf(d, p, row.name)
-			if row.name == point.at {
+// runsBefore names a script of a list of events that runs before a doubt comes to its point, "" if there is none.
+func runsBefore(list []Event, point doubt, scriptsOf func(Event) []string) string {
+	for _, ev := range list {
+		if row, _ := ev.row(); row.does == runScripts {
+			names := scriptsOf(ev)
+			if ev == point.at {
 				names = names[:min(len(names), point.script)]
 			}
 			if len(names) > 0 {
 				return names[0]
 			}
 		}
-		if row.name == point.at {
+		if ev == point.at {
 			break
 		}
 	}

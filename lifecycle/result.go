@@ -38,6 +38,19 @@ var codes = []struct {
 	{hooks.ErrLost, FailedAfterReboot},
 }
 
+// codeOf is the wire code of an error of a hook, Succeeded for none.
+func codeOf(err error) Code {
+	if err == nil {
+		return Succeeded
+	}
+	for _, c := range codes {
+		if errors.Is(err, c.err) {
+			return c.code
+		}
+	}
+	return UnknownError
+}
+
 // ErrSuspended says that the program is stopping and the command goes on with the next start: a running script stays with
 // its shim, a download or installation in its journal. Nothing is reported.
 var ErrSuspended = errors.New("suspended: the program is stopping")

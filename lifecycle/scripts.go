@@ -37,39 +37,22 @@ func (e *Engine) Prepare() {
 // folder of its own under .slipway/runs, named after the command, so that a second call takes up what the first had begun.
 func (e *Engine) scripts(ctx context.Context, t *Ticket) Result {
 	d := t.deployment
-	rev, err := e.revision(d, t.Event)
-	if err != nil {
-		return failure(ctx, err)
-	}
-	if rev.archive == "" && rev.whose == thisRevision && d.Local { // L-16
-		return failure(ctx, fmt.Errorf("%s runs the scripts of the revision that is deployed, and DownloadBundle, which comes behind it, has not brought it yet", t.Event))
-	}
-	if rev.archive == "" {
-		return success("", fmt.Sprintf("%s: nothing to run, there is no archive of %s", t.Event, rev.whose))
-	}
-	spec, err := readSpec(rev.archive, d.AppSpecFilename)
+	rev, list, nothing, err := e.chosen(d, t.Event, e.root.archive(d))
 	switch {
-	case errors.Is(err, errNoSpec) && e.forgives(rev):
-		e.log.Warn("the revision whose scripts the event runs has no appspec any more: nothing is run", zap.String("event", string(t.Event)), zap.String("path", rev.archive))
-		return success("", fmt.Sprintf("%s: nothing to run, the archive of %s has no appspec", t.Event, rev.whose))
-	case err != nil && rev.whose != thisRevision:
-		return failure(ctx, fmt.Errorf("%w%s", err, rev.wayOut()))
 	case err != nil:
 		return failure(ctx, err)
+	case nothing != "":
+		return success("", fmt.Sprintf("%s: %s", t.Event, nothing))
 	}
-	list := spec.Scripts(string(t.Event))
 	if e.opts.Choose != nil {
 		if list, err = e.opts.Choose(t.Event, list); err != nil {
 			return failure(ctx, err)
 		}
 	}
-	if len(list) == 0 {
-		return success("", fmt.Sprintf("%s: no scripts in the appspec of %s", t.Event, rev.whose))
-	}
 	began := time.Now()
 	var lines []string
 	for i, s := range list {
-		if e.forgives(rev) && e.vanished(t, rev, s) {
+		if e.vanished(t.Event, rev, s) {
 			lines = append(lines, s.Location+" is gone and was skipped")
 			continue
 		}
@@ -82,14 +65,45 @@ func (e *Engine) scripts(ctx context.Context, t *Ticket) Result {
 	return success("", fmt.Sprintf("%s: %s, in %s", t.Event, strings.Join(lines, "; "), rounded(time.Since(began))))
 }
 
+// chosen are the scripts that an event of a deployment runs, whose archive is in the folder current, and the revision that they are of. Where
+// there are none, nothing says why.
+func (e *Engine) chosen(d *Deployment, ev Event, current string) (rev revision, list []appspec.Script, nothing string, err error) {
+	if rev, err = e.revisionBeside(d, ev, current); err != nil {
+		return rev, nil, "", err
+	}
+	if rev.archive == "" && rev.whose == thisRevision && d.Local { // L-16
+		return rev, nil, "", fmt.Errorf("%s runs the scripts of the revision that is deployed, and DownloadBundle, which comes behind it, has not brought it yet", ev)
+	}
+	if rev.archive == "" {
+		return rev, nil, fmt.Sprintf("nothing to run, there is no archive of %s", rev.whose), nil
+	}
+	spec, err := readSpec(rev.archive, d.AppSpecFilename)
+	switch {
+	case errors.Is(err, errNoSpec) && e.forgives(rev):
+		e.log.Warn("the revision whose scripts the event runs has no appspec any more: nothing is run", zap.String("event", string(ev)), zap.String("path", rev.archive))
+		return rev, nil, fmt.Sprintf("nothing to run, the archive of %s has no appspec", rev.whose), nil
+	case err != nil && rev.whose != thisRevision:
+		return rev, nil, "", fmt.Errorf("%w%s", err, rev.wayOut())
+	case err != nil:
+		return rev, nil, "", err
+	}
+	if list = spec.Scripts(string(ev)); len(list) == 0 {
+		nothing = fmt.Sprintf("no scripts in the appspec of %s", rev.whose)
+	}
+	return rev, list, nothing, nil
+}
+
 // forgives reports whether what is missing of a revision is passed over: only of an old one, and only if that is configured. What the old
 // revision has lost must not keep every later one from this host.
 func (e *Engine) forgives(rev revision) bool {
 	return rev.whose != thisRevision && e.settings.Load().OldRevision != "run"
 }
 
-// vanished reports whether a script of an old revision is not there any more.
-func (e *Engine) vanished(t *Ticket, rev revision, s appspec.Script) bool {
+// vanished reports whether a script of an old revision is not there any more, and is passed over.
+func (e *Engine) vanished(ev Event, rev revision, s appspec.Script) bool {
+	if !e.forgives(rev) {
+		return false
+	}
 	path, err := within(rev.archive, s.Location)
 	if err != nil {
 		return false
@@ -97,7 +111,7 @@ func (e *Engine) vanished(t *Ticket, rev revision, s appspec.Script) bool {
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 		return false
 	}
-	e.log.Warn("a script of the old revision is gone: it is skipped", zap.String("event", string(t.Event)), zap.String("script", s.Location), zap.String("path", path))
+	e.log.Warn("a script of the old revision is gone: it is skipped", zap.String("event", string(ev)), zap.String("script", s.Location), zap.String("path", path))
 	return true
 }
 
@@ -109,22 +123,12 @@ func (r revision) wayOut() string {
 // script runs one script. It returns a result if that ends the event.
 func (e *Engine) script(ctx context.Context, t *Ticket, rev revision, i int, s appspec.Script) (*Result, hooks.Result) {
 	d := t.deployment
-	path, err := within(rev.archive, s.Location)
+	order, err := e.order(d, t.Event, rev, s, e.root.own("runs", t.Key(), strconv.Itoa(i)))
 	if err != nil {
 		return &Result{Code: ScriptMissing, Script: s.Location, Message: err.Error(), Err: err}, hooks.Result{}
 	}
-	set := e.settings.Load()
-	order := hooks.Script{
-		Dir: e.root.own("runs", t.Key(), strconv.Itoa(i)), Path: path, Name: s.Location,
-		RunAs: s.RunAs, RunAsSet: s.RunAsSet, RunAsMode: set.RunAsMode, Sudo: s.Sudo,
-		Timeout: s.Timeout, Grace: set.Grace, WorkDir: workDir(set, rev),
-		ScriptsLog: e.root.scriptsLog(d), DeploymentID: d.ID, OpenOutput: set.OpenOutput, OpenOutputWait: set.OpenOutputWait,
-	}
 	if r := e.surround(ctx, t, s, &order); r != nil {
 		return r, hooks.Result{}
-	}
-	if !e.opts.NoDeployLog {
-		order.DeploymentsLog = e.root.deploymentsLog()
 	}
 	if i == 0 || !e.scriptsBegan(t) { // one that is gone may come before
 		order.Header = []string{"LifecycleEvent - " + string(t.Event)}
@@ -142,12 +146,32 @@ func (e *Engine) script(ctx context.Context, t *Ticket, rev revision, i int, s a
 	}
 	r := e.verdict(t, s, out)
 	if r != nil {
-		r.Path = path
+		r.Path = order.Path
 	}
 	if r != nil && rev.whose != thisRevision {
 		r.Message += rev.wayOut()
 	}
 	return r, out
+}
+
+// order is a script as it is handed to its shim, but for what surround adds. dir is the folder of its run. The error is about a location outside the
+// archive.
+func (e *Engine) order(d *Deployment, ev Event, rev revision, s appspec.Script, dir string) (hooks.Script, error) {
+	path, err := within(rev.archive, s.Location)
+	if err != nil {
+		return hooks.Script{}, err
+	}
+	set := e.settings.Load()
+	order := hooks.Script{
+		Dir: dir, Path: path, Name: s.Location,
+		RunAs: s.RunAs, RunAsSet: s.RunAsSet, RunAsMode: set.RunAsMode, Sudo: s.Sudo,
+		Timeout: s.Timeout, Grace: set.Grace, WorkDir: workDir(set, rev), Env: set.Environ,
+		ScriptsLog: e.root.scriptsLog(d), DeploymentID: d.ID, OpenOutput: set.OpenOutput, OpenOutputWait: set.OpenOutputWait,
+	}
+	if !e.opts.NoDeployLog {
+		order.DeploymentsLog = e.root.deploymentsLog()
+	}
+	return order, nil
 }
 
 // maxStarts is how often a script is handed to a shim that breaks down before the script begins.
@@ -208,15 +232,7 @@ func (e *Engine) verdict(t *Ticket, s appspec.Script, out hooks.Result) *Result 
 	for _, h := range out.Holders {
 		log.Warn("a process that the script left behind holds its output", zap.Int("pid", h.PID), zap.String("process", h.Command), zap.String("stream", h.Stream), zap.Int("descriptor", h.FD))
 	}
-	code := Succeeded
-	if out.Err != nil {
-		code = UnknownError
-		for _, c := range codes {
-			if errors.Is(out.Err, c.err) {
-				code = c.code
-			}
-		}
-	}
+	code := codeOf(out.Err)
 	e.opts.Observe(Observation{Event: t.Event, Deployment: t.deployment.ID, Script: s.Location, Code: code, Exit: out.Exit, Took: out.Ended.Sub(out.Started), Run: &out})
 	if code == Succeeded {
 		return nil

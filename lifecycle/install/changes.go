@@ -1,0 +1,253 @@
+package install
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// ChangeKind says what an installation makes of one path.
+type ChangeKind uint8
+
+// The kinds of a Change.
+const (
+	Added     ChangeKind = iota + 1 // nothing is there
+	Replaced                        // something else is there: another content, link text or type
+	Rewritten                       // what is there has the same content, and gets another time, mode or owner, or is only written anew
+	Same                            // what is there is ours, equal in all respects, and not touched
+	Kept                            // what is there stays and is not ours: RETAIN, or equal in type and content
+	Gone                            // it goes
+)
+
+// Words are the names of the kinds, as String gives them.
+var changeWords = [...]string{Added: "add", Replaced: "replace", Rewritten: "rewrite", Same: "same", Kept: "keep", Gone: "remove"}
+
+func (k ChangeKind) String() string {
+	if int(k) < len(changeWords) && changeWords[k] != "" {
+		return changeWords[k]
+	}
+	return fmt.Sprintf("ChangeKind(%d)", uint8(k))
+}
+
+// State is what a path is, content and time apart. The zero State stands for nothing.
+type State struct {
+	Mode     uint32 // type and permission bits, as stat(2) gives them
+	UID, GID uint32
+	Link     string // of a symbolic link, what it leads to
+	List     string // the access control list that the appspec sets, in its canonical text; empty if it sets none
+	Context  string // the SELinux context that the appspec sets
+}
+
+// Attributes reports whether two states differ in what a person sets with chmod, chown, setfacl or chcon. A link has no mode.
+func (s State) Attributes(o State) bool {
+	mode := (s.Mode ^ o.Mode) & 0o7777
+	if s.Mode&unix.S_IFMT == unix.S_IFLNK {
+		mode = 0
+	}
+	return mode != 0 || s.UID != o.UID || s.GID != o.GID || s.List != o.List || s.Context != o.Context
+}
+
+// IsDir reports whether it is a directory.
+func (s State) IsDir() bool { return s.Mode&unix.S_IFMT == unix.S_IFDIR }
+
+// IsLink reports whether it is a symbolic link.
+func (s State) IsLink() bool { return s.Mode&unix.S_IFMT == unix.S_IFLNK }
+
+// Change is what an installation makes of one path: what is there before it, and what after it.
+type Change struct {
+	Kind          ChangeKind
+	Path          string // absolute, as the appspec names it
+	Source        string // in the unpacked bundle; empty for directories and for what goes or stays
+	Before, After State
+	Bytes         int64 // size of the file that is written
+	Ours          bool  // what is there was installed by the group before
+	Aside         bool  // what is there was changed on this host, and is kept aside
+	// Passed is true where the directory passes on an access control list to what is made in it: After then says nothing of its mode.
+	Passed bool
+}
+
+// Changes compares the plan with the host: one Change for each path that the plan has to do with, those that are made in execution order,
+// then what stays, then what goes. Files that are written over others of the same size are compared with them, which reads both. The
+// sequence changes nothing and may be walked more than once. The error is that of ctx, or of a bundle or host that cannot be read.
+func (p *Plan) Changes(ctx context.Context) (iter.Seq[Change], error) {
+	before := make([]State, len(p.files))
+	equal := make([]bool, len(p.files))
+	err := p.eachFile(ctx, nil, len(p.files), func(w *worker, i int) (err error) {
+		if p.files[i].act == actReplace {
+			before[i], equal[i], err = w.compare(i)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return func(yield func(Change) bool) {
+		lists := map[dirID]bool{}
+		for _, i := range p.order {
+			var c Change
+			if i < 0 {
+				c = p.dirChange(dirID(^i), lists)
+			} else {
+				c = p.fileChange(i, before[i], equal[i], lists)
+			}
+			if !yield(c) {
+				return
+			}
+		}
+		for _, path := range p.kept {
+			if !yield(Change{Kind: Kept, Path: path, Before: stateOf(path), After: stateOf(path)}) {
+				return
+			}
+		}
+		for i := range p.removals {
+			r := &p.removals[i]
+			d := &p.dirs[r.dir]
+			c := Change{Kind: Gone, Path: join(d.shown, r.name), Before: stateOf(join(d.path, r.name)), Ours: true, Aside: p.keeps(r.dir, r.name)}
+			if !yield(c) {
+				return
+			}
+		}
+	}, nil
+}
+
+func stateOf(path string) State {
+	var st unix.Stat_t
+	if unix.Lstat(path, &st) != nil {
+		return State{}
+	}
+	s := State{Mode: st.Mode, UID: st.Uid, GID: st.Gid}
+	if s.IsLink() {
+		s.Link, _ = os.Readlink(path)
+	}
+	return s
+}
+
+// compare looks at what a file or link takes the place of.
+func (w *worker) compare(i int) (before State, equal bool, err error) {
+	p, f := w.p, &w.p.files[i]
+	dst, err := w.dst.get(f.dir)
+	if err != nil {
+		return State{}, false, fmt.Errorf("compare %s with the bundle: %w", p.target(int32(i)), err)
+	}
+	var st unix.Stat_t
+	if err := lstatAt(dst, f.name, &st); err != nil {
+		return State{}, false, fmt.Errorf("compare %s with the bundle: %w", p.target(int32(i)), err)
+	}
+	before = State{Mode: st.Mode, UID: st.Uid, GID: st.Gid}
+	if before.IsLink() {
+		if before.Link, err = readlinkAt(dst, f.name); err != nil {
+			return State{}, false, fmt.Errorf("compare %s with the bundle: %w", p.target(int32(i)), err)
+		}
+	}
+	switch {
+	case st.Mode&unix.S_IFMT != f.mode&unix.S_IFMT:
+		return before, false, nil
+	case f.link():
+		return before, before.Link == p.links[int32(i)], nil
+	case st.Size != f.size:
+		return before, false, nil
+	}
+	src, err := w.src.get(dirID(f.src))
+	if err != nil {
+		return State{}, false, fmt.Errorf("plan installation: read the bundle: %w", err)
+	}
+	equal, err = equalFiles(src, dst, f.name, w.buffers)
+	return before, equal, err
+}
+
+func (p *Plan) fileChange(i int32, before State, equal bool, lists map[dirID]bool) Change {
+	f := &p.files[i]
+	want := p.want(f)
+	c := Change{
+		Kind: Added, Path: p.target(i), Source: p.source(i), Before: before, Ours: f.ours, Aside: p.keeps(f.dir, f.name),
+		After: State{Mode: f.mode&unix.S_IFMT | want.mode, UID: want.uid, GID: want.gid, Link: p.links[i]},
+	}
+	if f.link() {
+		c.After.Mode = f.mode
+	} else {
+		c.Bytes = f.size
+		c.Passed = p.passesOn(f.dir, lists)
+	}
+	if f.perm != 0 && !f.link() {
+		perm := &p.perms[f.perm-1]
+		c.After.set(perm)
+		if perm.aclSet {
+			access, _ := completeACL(perm.acl, want.mode)
+			c.After.Mode = f.mode&unix.S_IFMT | groupBits(access, want.mode)
+		}
+	}
+	switch {
+	case f.act == actSame:
+		c.Kind, c.Before, c.Bytes = Same, c.After, 0
+	case f.act == actReplace && equal:
+		c.Kind = Rewritten
+	case f.act == actReplace:
+		c.Kind = Replaced
+	}
+	return c
+}
+
+// set notes what a permissions entry sets beside owner and mode.
+func (s *State) set(perm *permission) {
+	for op := range perm.ops("", false) {
+		switch op.Kind {
+		case SetACL:
+			s.List = op.Detail
+		case SetContext:
+			s.Context = op.Detail
+		}
+	}
+}
+
+// dirChange is what becomes of a planned directory (I-39): a new one has mode 0755 and our owner, unless its parent passes on its group.
+func (p *Plan) dirChange(id dirID, lists map[dirID]bool) Change {
+	d := &p.dirs[id]
+	c := Change{Kind: Added, Path: d.shown, Ours: d.goes, Aside: p.keeps(d.parent, d.name), Passed: p.passesOn(id, lists)}
+	under := d.parent
+	if d.live() {
+		for p.dirs[under].planned { // it becomes what a new one would be there
+			under = p.dirs[under].parent
+		}
+	}
+	for !p.dirs[under].live() {
+		under = p.dirs[under].parent
+	}
+	s := status{Mode: 0o755, UID: uint32(os.Geteuid()), GID: uint32(os.Getegid())}
+	if parent := &p.dirs[under]; parent.mode&unix.S_ISGID != 0 {
+		s.Mode, s.GID = s.Mode|unix.S_ISGID, parent.gid
+	}
+	if d.perm != 0 {
+		s = p.perms[d.perm-1].given(s)
+	}
+	c.After = State{Mode: unix.S_IFDIR | s.Mode, UID: s.UID, GID: s.GID}
+	if d.perm != 0 {
+		c.After.set(&p.perms[d.perm-1])
+	}
+	switch {
+	case d.live():
+		c.Kind, c.Before = Same, State{Mode: d.mode, UID: d.uid, GID: d.gid}
+		if c.Before.Attributes(c.After) {
+			c.Kind = Rewritten
+		}
+	case d.occupied:
+		c.Kind, c.Before, c.Ours = Replaced, stateOf(d.path), true
+	}
+	return c
+}
+
+// passesOn reports whether what is made in a directory, or the directory itself, inherits an access control list. known remembers it.
+func (p *Plan) passesOn(id dirID, known map[dirID]bool) bool {
+	for !p.dirs[id].exists {
+		id = p.dirs[id].parent
+	}
+	passes, ok := known[id]
+	if !ok {
+		n, err := unix.Getxattr(p.dirs[id].path, aclDefault, nil)
+		passes = err == nil && n > 0
+		known[id] = passes
+	}
+	return passes
+}
