@@ -44,10 +44,12 @@ type Options struct {
 	HostEnviron, Secrets func() []string
 	// Guest makes an engine for a command beside the daemon, which may have the deployment root: it takes part in the locks of
 	// groups and installations, and recovers what a crash left only where no daemon is there to do so.
-	Guest   bool
-	Log     *zap.Logger
-	Observe func(Observation) // is told what happens, from the goroutine that does it; nil: nobody
-	Begin   func(Step)        // is told what begins, likewise
+	Guest bool
+	// ReadOnly makes an engine for Preview alone: nothing is locked, made or recovered, and whatever would change something is refused.
+	ReadOnly bool
+	Log      *zap.Logger
+	Observe  func(Observation) // is told what happens, from the goroutine that does it; nil: nobody
+	Begin    func(Step)        // is told what begins, likewise
 	// Attended says that a person waits for what goes on, and ends it with the context of Run: a running script gets TERM, the grace and
 	// KILL, a download ends at once. An installation is finished or undone as ever.
 	Attended bool
@@ -117,6 +119,9 @@ type Engine struct {
 // ErrLocked says that another engine has the deployment root.
 var ErrLocked = errors.New("another agent works in this deployment root")
 
+// errReadOnly says that an engine was made to look only.
+var errReadOnly = errors.New("this engine only looks at the host (Options.ReadOnly)")
+
 // Open takes the deployment root, finishes or undoes an installation that was interrupted (it does not need the service), and
 // makes ready to carry out commands. The root and its folders are made if they are missing.
 func Open(ctx context.Context, opts Options) (*Engine, error) {
@@ -127,6 +132,9 @@ func Open(ctx context.Context, opts Options) (*Engine, error) {
 	e := &Engine{opts: opts, root: root{path: filepath.Clean(opts.Root), program: opts.Program}, log: opts.Log, prefetches: map[string]*prefetch{}}
 	e.Set(opts.Settings)
 	e.tickets = &tickets{root: e.root, tracking: opts.Tracking, mine: map[string]int{}}
+	if opts.ReadOnly {
+		return e, nil
+	}
 	if err := os.MkdirAll(e.root.path, 0o755); err != nil {
 		return nil, fmt.Errorf("make the deployment root: %w", err)
 	}
@@ -223,6 +231,9 @@ func (e *Engine) Close() error {
 
 // Accept makes the ticket of a command whose specification was verified. It is on disk when Accept returns.
 func (e *Engine) Accept(command, execution string, event Event, content []byte) (*Ticket, error) {
+	if e.opts.ReadOnly {
+		return nil, errReadOnly
+	}
 	d, err := ParseDeployment(content)
 	if err != nil {
 		return nil, err
@@ -319,6 +330,9 @@ func (e *Engine) Noop(d *Deployment, ev Event) (bool, error) {
 // Run may be called again for the same ticket, in this process or the next: what was done is found and not repeated.
 func (e *Engine) Run(ctx context.Context, t *Ticket) Result {
 	began, d := time.Now(), t.deployment
+	if e.opts.ReadOnly {
+		return FailedBeforeRun(errReadOnly)
+	}
 	e.opts.Begin(Step{Event: t.Event})
 	unlock, err := e.group(d.GroupID).lock(ctx, func() { e.opts.Begin(Step{Event: t.Event, Waiting: true}) })
 	switch {

@@ -23,6 +23,9 @@ func (e *Engine) idle(ctx context.Context, group string) (unlock func(), err err
 	if err := confined("deployment group", group); err != nil {
 		return nil, err
 	}
+	if e.opts.ReadOnly {
+		return nil, errReadOnly
+	}
 	brief, cancel := context.WithTimeout(ctx, handPatience)
 	defer cancel()
 	unlock, err = e.group(group).lock(brief, nil)

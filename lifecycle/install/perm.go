@@ -297,9 +297,11 @@ func (s *selector) chooseFile(e *appspec.Permission, at string, i int32) []int32
 func (s *selector) mark(selected []int32, perm int32, at string) {
 	p := s.m.plan
 	for _, i := range selected {
-		at2 := &p.files[max(i, 0)].perm
+		var at2 *int32
 		if i < 0 {
 			at2 = &p.dirs[^i].perm
+		} else {
+			at2 = &p.files[i].perm
 		}
 		if *at2 != 0 {
 			s.m.conflict(p.path(i), "is selected by two permissions entries, the second at "+at+": let one of them except it")

@@ -357,3 +357,17 @@ func golden(t *testing.T, name, got string) {
 	}
 	diff(t, file, string(want), got)
 }
+
+// An entry may select directories of a bundle that has no file at all.
+func TestPermissionOfDirectoriesAlone(t *testing.T) {
+	h := newHost(t)
+	h.bundle(entries{"sub/": ""})
+	s := h.spec("/", "app")
+	s.Permissions = []appspec.Permission{{Object: h.dst, Pattern: "**", Types: []string{"file", "directory"}, Mode: "750", ModeSet: true}}
+	h.install(s, "")
+	for _, name := range []string{"app", "app/sub"} {
+		if info, err := os.Stat(filepath.Join(h.dst, name)); err != nil || info.Mode().Perm() != 0o750 {
+			t.Errorf("%s is %v, %v", name, info, err)
+		}
+	}
+}
