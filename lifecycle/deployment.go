@@ -134,7 +134,7 @@ func confined(what, name string) error {
 }
 
 func (d *Deployment) blueGreenRollback() bool {
-	return d.Creator == "codeDeployRollback" && d.Type == "BLUE_GREEN"
+	return d.Creator == creatorRollback && d.Type == typeBlueGreen
 }
 
 // spec reads a specification and keeps the first thing that is wrong with it.

@@ -107,16 +107,17 @@ func (e *Engine) previewInstall(ctx context.Context, d *Deployment, look *prefli
 	p.Plan = made
 	var conflicts *install.ConflictError
 	var space *install.SpaceError
-	switch {
-	case errors.As(err, &conflicts):
+	if errors.As(err, &conflicts) {
 		p.Conflicts = conflicts.Conflicts
-	case errors.As(err, &space):
-		p.Short = space.Short
-	case err != nil: // preflight waits for the event; there is nothing to wait for here
-		look.unless = append(look.unless, doubt{at: Install, err: err})
-		return nil
 	}
-	e.consider(d, look, made, err)
+	if errors.As(err, &space) {
+		p.Short = space.Short
+	}
+	if err == nil || conflicts != nil || space != nil {
+		e.consider(d, look, made, err)
+	} else { // preflight waits for the event; there is nothing to wait for here
+		look.unless = append(look.unless, doubt{at: Install, err: err})
+	}
 	return nil
 }
 
