@@ -98,6 +98,19 @@ func (e *Engine) Preview(ctx context.Context, d *Deployment, list []Event, archi
 	return p, ctx.Err()
 }
 
+// PreviewRefused is the preview of a deployment whose bundle cannot be unpacked, for the reason given.
+func (e *Engine) PreviewRefused(ctx context.Context, d *Deployment, list []Event, because error) *Preview {
+	p := &Preview{Deployment: d, Events: make([]Forecast, len(list)), Notes: e.obscured(d)}
+	var own []Problem
+	for i, ev := range list {
+		var found []Problem
+		p.Events[i], found = e.forecast(d, ev, "", because)
+		own = append(own, found...)
+	}
+	p.weigh(ctx, e, list, &preflight{err: because}, own)
+	return p
+}
+
 // previewInstall plans the installation, as preflight does, but without the locks, whose files it would have to make.
 func (e *Engine) previewInstall(ctx context.Context, d *Deployment, look *preflight, p *Preview) error {
 	made, err := install.Make(ctx, e.request(d, look.spec, p.Archive))
@@ -129,7 +142,7 @@ func (e *Engine) forecast(d *Deployment, ev Event, archive string, specErr error
 	}
 	f.Whose = ev.revisionFor(d).String()
 	if specErr != nil && ev.revisionFor(d) == thisRevision {
-		f.Nothing = "the appspec of this revision cannot be used"
+		f.Nothing = "this revision cannot be used"
 		return f, nil
 	}
 	rev, list, nothing, err := e.chosen(d, ev, archive)

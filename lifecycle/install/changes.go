@@ -53,6 +53,9 @@ func (s State) Attributes(o State) bool {
 // IsDir reports whether it is a directory.
 func (s State) IsDir() bool { return s.Mode&unix.S_IFMT == unix.S_IFDIR }
 
+// IsFile reports whether it is a regular file.
+func (s State) IsFile() bool { return s.Mode&unix.S_IFMT == unix.S_IFREG }
+
 // IsLink reports whether it is a symbolic link.
 func (s State) IsLink() bool { return s.Mode&unix.S_IFMT == unix.S_IFLNK }
 
