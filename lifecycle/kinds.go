@@ -106,8 +106,12 @@ type doing struct {
 // installing are the events that bring a revision to a host, with what the balancer sees meanwhile.
 func installing(traffic, suffix string) []doing {
 	return []doing{
-		{ApplicationStop, traffic, oldStopping + suffix}, {DownloadBundle, traffic, oldStopped + suffix}, {BeforeInstall, traffic, oldFiles + suffix},
-		{Install, traffic, oldOrNew + suffix}, {AfterInstall, traffic, newFiles + suffix}, {ApplicationStart, traffic, newRuns + suffix},
+		{ApplicationStop, traffic, oldStopping + suffix},
+		{DownloadBundle, traffic, oldStopped + suffix},
+		{BeforeInstall, traffic, oldFiles + suffix},
+		{Install, traffic, oldOrNew + suffix},
+		{AfterInstall, traffic, newFiles + suffix},
+		{ApplicationStart, traffic, newRuns + suffix},
 		{ValidateService, traffic, newRuns + suffix},
 	}
 }

@@ -127,7 +127,7 @@ func (p *program) command() *cobra.Command {
 	}
 	root.AddCommand(
 		p.runCommand(), p.statusCommand(), p.configCommand(), p.versionCommand(), p.historyCommand(), p.showCommand(), p.pruneCommand(),
-		p.rollbackCommand(), p.verifyCommand(), p.adoptCommand(), p.forgetCommand(), p.imagePrepCommand(), p.doctorCommand(), p.serviceCommand(), p.migrateCommand(), p.logsCommand(), p.runHookCommand(), p.localCommand(), p.drainCommand(), p.undrainCommand(), p.albCheckCommand(), p.provisionCommand(), p.lintCommand(), p.explainCommand(), p.planCommand(),
+		p.rollbackCommand(), p.verifyCommand(), p.adoptCommand(), p.forgetCommand(), p.imagePrepCommand(), p.doctorCommand(), p.serviceCommand(), p.migrateCommand(), p.logsCommand(), p.runHookCommand(), p.localCommand(), p.drainCommand(), p.undrainCommand(), p.albCheckCommand(), p.provisionCommand(), p.lintCommand(), p.explainCommand(), p.planCommand(), p.schemaCommand(),
 	)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())

@@ -10,19 +10,19 @@ import (
 
 // jsonPlan is a plan as scripts read it; docs/plan.md tells what is in it. Names are never used for anything else.
 type jsonPlan struct {
-	Bundle    string         `json:"bundle"`
-	Group     string         `json:"group"`
-	GroupName string         `json:"group_name,omitempty"`
-	Kind      string         `json:"kind"`
-	Succeeds  bool           `json:"succeeds"`
-	Problems  []jsonProblem  `json:"problems"`
-	Events    []jsonForecast `json:"events"`
-	Counts    planCounts     `json:"counts"`
-	Changes   []jsonChange   `json:"changes"`
-	Conflicts []jsonConflict `json:"conflicts"`
-	Space     []jsonSpace    `json:"space"`
-	Pruned    []jsonPlanPruned   `json:"pruned"`
-	Notes     []string       `json:"notes"`
+	Bundle    string           `json:"bundle"`
+	Group     string           `json:"group"`
+	GroupName string           `json:"group_name,omitempty"`
+	Kind      string           `json:"kind"`
+	Succeeds  bool             `json:"succeeds"`
+	Problems  []jsonProblem    `json:"problems"`
+	Events    []jsonForecast   `json:"events"`
+	Counts    planCounts       `json:"counts"`
+	Changes   []jsonChange     `json:"changes"`
+	Conflicts []jsonConflict   `json:"conflicts"`
+	Space     []jsonSpace      `json:"space"`
+	Pruned    []jsonPlanPruned `json:"pruned"`
+	Notes     []string         `json:"notes"`
 }
 
 type jsonProblem struct {
