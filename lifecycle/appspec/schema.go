@@ -120,13 +120,13 @@ func mappingSchema(b *bytes.Buffer, keys []keyDoc) {
 	}
 	b.WriteString(`},"additionalProperties":false`)
 	if len(required) > 0 {
-		names, _ := json.Marshal(required) //nolint:errchkjson // texts
+		names, _ := json.Marshal(required)
 		b.WriteString(`,"required":` + string(names))
 	}
 }
 
 // quoted is a text as JSON.
 func quoted(s string) string {
-	text, _ := json.Marshal(s) //nolint:errchkjson // a text
+	text, _ := json.Marshal(s)
 	return string(text)
 }

@@ -113,12 +113,13 @@ type planned struct {
 	bundle     string // as it was given
 	group      string // as people call it
 	preview    *lifecycle.Preview
-	changes    []install.Change
 	counts     planCounts
+	tree       planTree
+	changes    []jsonChange
 }
 
 func (p *program) plan(ctx context.Context, cfg *config.Config, given string, o planned) error {
-	o.bundle = given
+	o.bundle, o.changes = given, []jsonChange{}
 	if err := o.chooseGroup(cfg.RootDir); err != nil {
 		return err
 	}
@@ -152,12 +153,9 @@ func (p *program) plan(ctx context.Context, cfg *config.Config, given string, o 
 		return failed(err)
 	}
 	if o.preview.Plan != nil {
-		changes, err := o.preview.Plan.Changes(ctx)
-		if err != nil {
+		if err := o.summarise(ctx); err != nil {
 			return failed(err)
 		}
-		o.changes = slices.Collect(changes)
-		o.count()
 	}
 	if o.options.asJSON {
 		err = p.printJSON(o.asJSON())
@@ -170,11 +168,34 @@ func (p *program) plan(ctx context.Context, cfg *config.Config, given string, o 
 	return err
 }
 
+// summarise goes over what becomes of each path. Only what is told is kept.
+func (o *planned) summarise(ctx context.Context) error {
+	changes, err := o.preview.Plan.Changes(ctx)
+	if err != nil {
+		return err
+	}
+	o.tree.verbose = o.options.verbose
+	for c := range changes {
+		o.counts.count(&c)
+		switch {
+		case !o.options.asJSON:
+			o.tree.add(&c)
+		case o.options.verbose || markOf(&c) != markSame:
+			o.changes = append(o.changes, changeJSON(&c))
+		}
+	}
+	return nil
+}
+
 // chooseGroup finds the group that is planned for. Of one that this host does not know, nothing is installed.
 func (o *planned) chooseGroup(root string) error {
 	k, err := readKnown(root)
+	if errors.Is(err, fs.ErrPermission) { // names are in the history, ids are names of folders
+		k = &known{root: root}
+		k.groups, err = lifecycle.Groups(root)
+	}
 	if err != nil {
-		return err
+		return failed(err)
 	}
 	d := o.deployment
 	switch given := o.options.group; {

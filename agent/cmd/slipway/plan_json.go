@@ -97,7 +97,7 @@ func (o *planned) asJSON() *jsonPlan {
 	p := o.preview
 	j := &jsonPlan{
 		Bundle: o.bundle, Group: p.Deployment.GroupID, GroupName: p.Deployment.GroupName, Kind: o.kind.Name, Succeeds: len(p.Problems) == 0,
-		Problems: []jsonProblem{}, Changes: []jsonChange{}, Conflicts: []jsonConflict{}, Space: []jsonSpace{}, Pruned: []jsonPlanPruned{}, Notes: []string{},
+		Problems: []jsonProblem{}, Changes: o.changes, Conflicts: []jsonConflict{}, Space: []jsonSpace{}, Pruned: []jsonPlanPruned{}, Notes: []string{},
 		Counts: o.counts,
 	}
 	for _, q := range p.Problems {
@@ -105,14 +105,6 @@ func (o *planned) asJSON() *jsonPlan {
 	}
 	for i := range p.Events {
 		j.Events = append(j.Events, o.forecastJSON(&p.Events[i]))
-	}
-	for i := range o.changes {
-		c := &o.changes[i]
-		m := markOf(c)
-		if m == markSame && !o.options.verbose {
-			continue
-		}
-		j.Changes = append(j.Changes, jsonChange{markWords[m], c.Path, c.Bytes, stateJSON(c.Before, false), stateJSON(c.After, c.Passed), c.Ours, c.Aside})
 	}
 	for _, c := range p.Conflicts {
 		j.Conflicts = append(j.Conflicts, jsonConflict{o.plain(c.Path), o.plain(c.Why), c.Who})
@@ -131,6 +123,10 @@ func (o *planned) asJSON() *jsonPlan {
 		j.Notes = append(j.Notes, o.plain(note))
 	}
 	return j
+}
+
+func changeJSON(c *install.Change) jsonChange {
+	return jsonChange{markWords[markOf(c)], c.Path, c.Bytes, stateJSON(c.Before, false), stateJSON(c.After, c.Passed), c.Ours, c.Aside}
 }
 
 func (o *planned) forecastJSON(f *lifecycle.Forecast) jsonForecast {

@@ -28,23 +28,6 @@ type planCounts struct {
 	BytesAdded int64 `json:"bytes_written"`
 }
 
-// mark is what becomes of a path, as a plan shows it.
-type mark byte
-
-// The marks.
-const (
-	markAdd     mark = '+'
-	markReplace mark = '~'
-	markAdjust  mark = 'm'
-	markRemove  mark = '-'
-	markKeep    mark = 'k'
-	markSame    mark = '='
-)
-
-var markWords = map[mark]string{
-	markAdd: "add", markReplace: "replace", markAdjust: "adjust", markRemove: "remove", markKeep: "keep", markSame: "same",
-}
-
 // markOf is the mark of a change. Who is not root does not see whose the files would be.
 func markOf(c *install.Change) mark {
 	switch c.Kind {
@@ -75,31 +58,33 @@ func adjusts(c *install.Change) bool {
 	return before.Mode != 0 && before.Attributes(after)
 }
 
-func (o *planned) count() {
-	n := &o.counts
-	for i := range o.changes {
-		c := &o.changes[i]
-		switch m := markOf(c); {
-		case m == markAdd:
-			n.Added++
-		case m == markReplace:
-			n.Replaced++
-		case m == markAdjust:
-			n.Adjusted++
-		case m == markRemove:
-			n.Removed++
-		case m == markKeep:
-			n.Kept++
-		case c.Kind == install.Rewritten:
-			n.Rewritten++
-		default:
-			n.Same++
-		}
-		if c.Aside {
-			n.KeptAside++
-		}
-		n.BytesAdded += c.Bytes
+// count enters a change.
+func (n *planCounts) count(c *install.Change) {
+	switch m := markOf(c); {
+	case m == markAdd:
+		n.Added++
+	case m == markReplace:
+		n.Replaced++
+	case m == markAdjust:
+		n.Adjusted++
+	case m == markRemove:
+		n.Removed++
+	case m == markKeep:
+		n.Kept++
+	case c.Kind == install.Rewritten:
+		n.Rewritten++
+	default:
+		n.Same++
 	}
+	if c.Aside {
+		n.KeptAside++
+	}
+	n.BytesAdded += c.Bytes
+}
+
+// total is how many paths there are.
+func (n *planCounts) total() int {
+	return n.Added + n.Replaced + n.Adjusted + n.Removed + n.Kept + n.Rewritten + n.Same
 }
 
 // String says in one line what Install does.
@@ -136,10 +121,10 @@ func (o *planned) write(out io.Writer) error {
 	for i := range p.Events {
 		o.writeForecast(out, &p.Events[i])
 	}
-	if len(o.changes) > 0 {
+	if n := o.counts.total(); n > 0 {
 		fmt.Fprintln(out, "\nfiles")
-		if !writeTree(out, o.changes, o.options.verbose) {
-			fmt.Fprintf(out, "  all %d are as they would be\n", len(o.changes))
+		if !o.tree.write(out) {
+			fmt.Fprintf(out, "  all %d are as they would be\n", n)
 		}
 	}
 	if o.options.verbose && len(p.Conflicts) > 0 {
@@ -195,7 +180,7 @@ func verdict(q *lifecycle.Problem) string {
 }
 
 func (o *planned) writeForecast(out io.Writer, f *lifecycle.Forecast) {
-	text := ""
+	var text string
 	switch {
 	case f.Event == lifecycle.DownloadBundle:
 		text = "the bundle comes to this host"
