@@ -109,7 +109,7 @@ func (p *program) lint(ctx context.Context, path string, o lintOptions) error {
 			return err
 		}
 	}
-	report, err := subject.look(ctx, lint.Options{AppSpec: o.appspec})
+	report, err := subject.look(ctx, lint.Options{AppSpec: o.appspec, WorkTree: subject.dir})
 	if err != nil {
 		return fmt.Errorf("lint %s: %w", path, err)
 	}

@@ -90,7 +90,7 @@ func (p *program) lintS3(ctx context.Context, url string) (*lintSubject, error) 
 	defer file.Close()
 	fetcher := bundle.Fetcher{S3: bundle.NewS3(bundle.S3Options{
 		Region: desk.Region, Endpoint: desk.Endpoint, Credentials: desk.Credentials,
-		HTTP: &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment}},
+		HTTP: &http.Client{Transport: http.DefaultTransport},
 	})}
 	if _, err := fetcher.Fetch(ctx, bundle.Revision{Type: bundle.S3, S3: bundle.S3Location{Bucket: name, Key: key}}, file); err != nil {
 		if bad, ok := errors.AsType[*bundle.ArchiveError](err); ok {

@@ -32,6 +32,7 @@ func Bundle(ctx context.Context, fsys fs.FS, o Options) (Report, error) {
 	if !found {
 		b.noAppspec(name)
 		b.contents()
+		b.history()
 		return b.done(), nil
 	}
 	data, err := readUpTo(fsys, name, appspec.MaxSize+1)
@@ -48,7 +49,21 @@ func Bundle(ctx context.Context, fsys fs.FS, o Options) (Report, error) {
 		}
 		b.install()
 	}
+	b.history()
 	return b.done(), nil
+}
+
+// history finds the folder of git, unless it was found on its way to the host.
+func (b *bundleLinter) history() {
+	e, ok := b.entry(".git")
+	if !ok || b.perRule[installsGit] > 0 {
+		return
+	}
+	f := b.file(secretFile, e.name, "\".git\" looks like the whole history of the sources", "leave it out: pack the bundle with git archive")
+	if b.opts.WorkTree {
+		f.Severity = note
+	}
+	b.add(f)
 }
 
 // bundleLinter looks at a bundle.

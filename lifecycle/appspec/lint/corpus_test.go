@@ -83,7 +83,7 @@ var wrong = map[string]struct{ ids, reason string }{
 	"a124.yml": {"SW101", "BeoreInstall: the script never runs"},
 	"a133.yml": {"SW103", "ApplicationStart stands at the top level, beside hooks: the script never runs"},
 	"a145.yml": {"SW101 SW111", "ApplicatiionStart never runs, and file for files installs nothing"},
-	"a147.yml": {"SW103 SW103 SW114", "all events stand at the top level: nothing runs, and one runas is lost"},
+	"a147.yml": {"SW103 SW103", "all events stand at the top level: nothing runs"},
 	"a155.yml": {"SW102", "AfterAllowTestTraffic is for ECS: the script never runs on a host"},
 	"a156.yml": {"SW102", "AfterAllowTestTraffic is for ECS: the script never runs on a host"},
 	"a164.yml": {"SW114", "BeforeInstall stands twice: of two scripts one is lost"},

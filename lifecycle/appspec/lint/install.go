@@ -137,7 +137,11 @@ func (p *plan) tree(i int, f *appspec.File, source, destination string) {
 		p.file(i, f, target)
 	}
 	if git {
-		b.add(b.place(installsGit, f.SourcePos, b.tokenWidth(f.SourcePos, f.Source), fmt.Sprintf(".git of the bundle is installed as %s", shown(path.Join(destination, ".git"))), "leave .git out of the bundle: pack it with git archive"))
+		found := b.place(installsGit, f.SourcePos, b.tokenWidth(f.SourcePos, f.Source), fmt.Sprintf(".git of the bundle is installed as %s", shown(path.Join(destination, ".git"))), "leave .git out of the bundle: pack it with git archive")
+		if b.opts.WorkTree {
+			found.Severity = note
+		}
+		b.add(found)
 	}
 }
 

@@ -1,6 +1,7 @@
 package lint
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -143,17 +144,22 @@ func (l *linter) offset(p appspec.Pos) int { return l.base() + l.doc.Offset(p) }
 
 // duplicates finds keys that a map has more than once.
 func (l *linter) duplicates(n *appspec.Node, what string) {
-	last := map[string]*appspec.Node{}
-	for k := range pairs(n) {
+	type pair struct{ key, value *appspec.Node }
+	last := map[string]pair{}
+	for k, v := range pairs(n) {
 		if k.Kind != appspec.ScalarNode || k.Value == "<<" {
 			continue
 		}
 		first := last[k.Value]
-		last[k.Value] = k
-		if first == nil || l.full(duplicateKey) {
+		last[k.Value] = pair{k, v}
+		if first.key == nil || l.full(duplicateKey) {
 			continue
 		}
-		l.add(l.at(duplicateKey, k, fmt.Sprintf("%s has %s twice: what line %d says is lost", what, shown(k.Value), first.Start.Line), "join the two, or remove one"))
+		f := l.at(duplicateKey, k, fmt.Sprintf("%s has %s twice: what line %d says is lost", what, shown(k.Value), first.key.Start.Line), "join the two, or remove one")
+		if bytes.Equal(shape(nil, first.value), shape(nil, v)) {
+			f.Severity, f.Message = warn, fmt.Sprintf("%s has %s twice, as on line %d", what, shown(k.Value), first.key.Start.Line)
+		}
+		l.add(f)
 	}
 }
 

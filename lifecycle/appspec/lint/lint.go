@@ -82,6 +82,8 @@ func Unreadable(name, reason string) Report {
 type Options struct {
 	// AppSpec is the name of the appspec in the bundle, as the deployment's AppSpecFilename; "" for appspec.yml, then appspec.yaml.
 	AppSpec string
+	// WorkTree is true for a directory that the bundle will be packed from, not the bundle itself: a .git is then only worth a note.
+	WorkTree bool
 	// Shell judges the syntax of a script for "sh" or "bash"; nil asks those of this host. [NoShell] asks none.
 	Shell func(ctx context.Context, shell string, script []byte) (Verdict, error)
 	// HasProgram reports whether this host has a program, by absolute path or by its name on the PATH; nil looks.

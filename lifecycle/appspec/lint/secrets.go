@@ -11,9 +11,6 @@ func secret(e entry) string {
 	base := strings.ToLower(path.Base(e.name))
 	parent := strings.ToLower(path.Base(path.Dir(e.name)))
 	if e.typ.IsDir() {
-		if base == ".git" {
-			return "the whole history of the sources"
-		}
 		return ""
 	}
 	switch base {
