@@ -7,10 +7,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/google/renameio/v2"
-	"github.com/rogpeppe/go-internal/diff"
 
 	"slipway/lifecycle/appspec/lint"
 )
@@ -57,20 +57,19 @@ func (p *program) lintFix(ctx context.Context, s *lintSubject, o lintOptions) er
 
 // showChange writes a change as a unified diff.
 func showChange(out io.Writer, name string, c lint.Change) {
-	text := diff.Diff(name, c.Before, name, c.After)
-	if _, body, ok := bytes.Cut(text, []byte("\n")); ok { // without the command line
-		fmt.Fprintln(out, printableLines(body))
+	if text := unifiedDiff(name, c.Before, c.After); text != "" {
+		fmt.Fprintln(out, printableLines(text))
 	}
 	if c.Was != c.Mode {
 		fmt.Fprintf(out, "mode of %s: %04o, was %04o\n\n", printable(name), c.Mode, c.Was)
 	}
 }
 
-// printableLines is printable for text of several lines. A carriage return at the end of a line is shown.
-func printableLines(text []byte) string {
-	var b bytes.Buffer
-	for line := range bytes.Lines(text) {
-		b.WriteString(printable(string(bytes.TrimSuffix(line, []byte("\n")))) + "\n")
+// printableLines is printable for text of several lines: the end of each is kept, a carriage return before it shows.
+func printableLines(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		b.WriteString(printable(strings.TrimSuffix(line, "\n")) + "\n")
 	}
 	return b.String()
 }

@@ -206,9 +206,22 @@ func (p *plan) permission(i int, all []candidate, chosen []int32) {
 			twice = p.choose(i, n, all, chosen)
 		}
 	}
-	if !any && p.b.perRule[neverObject] == 0 {
+	if !any && !b.said(e) {
 		b.add(b.object(selectsNoPath, e, "nothing that this bundle installs is selected by the entry", ""))
 	}
+}
+
+// said reports whether the text alone has told why an entry selects nothing.
+func (b *bundleLinter) said(e *appspec.Permission) bool {
+	return slices.ContainsFunc(b.report.Findings, func(f Finding) bool {
+		switch f.ID {
+		case neverObject, selectsNone:
+			return f.Pos == e.ObjectPos
+		case neverPattern:
+			return f.Pos == e.PatternPos
+		}
+		return false
+	})
 }
 
 // choose notes that an entry selects a path, and tells if another did so before.

@@ -54,7 +54,8 @@ func crlfEdits(data string) (edits []edit) {
 			return edits
 		}
 		i += n
-		edits = append(edits, edit{i, i + 1, ""})
+		start := len(strings.TrimRight(data[:i], "\r")) // all of them, so that none is left for another time
+		edits = append(edits, edit{start, i + 1, ""})
 		i += 2
 	}
 }
