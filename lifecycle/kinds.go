@@ -26,11 +26,11 @@ type Phase struct {
 	Hosts         string // which hosts
 	Creator, Type string // of the specification, as far as they decide whose scripts run (H-4)
 	Before        string // what the service does first, or waits for; empty for nothing
-	Steps         []Step
+	Steps         []Stage
 }
 
-// Step is one event of a phase.
-type Step struct {
+// Stage is one event of a phase.
+type Stage struct {
 	Event   Event
 	Whose   string // whose revision's scripts run (H-3, H-4); empty where none can
 	Does    string // what happens
@@ -138,7 +138,7 @@ func allowing(failure, in string) []doing {
 func phase(p Phase, steps ...[]doing) Phase {
 	d := &Deployment{Creator: p.Creator, Type: p.Type}
 	for _, s := range slices.Concat(steps...) {
-		one := Step{Event: s.event, Does: texts[s.event], Traffic: s.traffic, Failure: s.failure}
+		one := Stage{Event: s.event, Does: texts[s.event], Traffic: s.traffic, Failure: s.failure}
 		if row, ok := s.event.row(); ok && row.does == runScripts {
 			one.Whose = s.event.revisionFor(d).String()
 		}

@@ -72,7 +72,7 @@ func listKinds(out io.Writer, kinds []lifecycle.Kind) error {
 }
 
 // performer is who carries an event out.
-func performer(s lifecycle.Step) string {
+func performer(s lifecycle.Stage) string {
 	if s.Event.ByService() {
 		return "service"
 	}
@@ -99,8 +99,8 @@ func explain(out io.Writer, k lifecycle.Kind) error {
 			return err
 		}
 		fmt.Fprintln(out)
-		writeRuns(out, "   the balancer sees", ph.Steps, func(s lifecycle.Step) string { return s.Traffic })
-		writeRuns(out, "   a failure leaves", ph.Steps, func(s lifecycle.Step) string { return s.Failure })
+		writeRuns(out, "   the balancer sees", ph.Steps, func(s lifecycle.Stage) string { return s.Traffic })
+		writeRuns(out, "   a failure leaves", ph.Steps, func(s lifecycle.Stage) string { return s.Failure })
 	}
 	fmt.Fprintln(out)
 	writeProse(out, "", k.Ends)
@@ -108,7 +108,7 @@ func explain(out io.Writer, k lifecycle.Kind) error {
 }
 
 // writeRuns writes what is said of each step, once for neighbours of which the same is said.
-func writeRuns(out io.Writer, title string, steps []lifecycle.Step, text func(lifecycle.Step) string) {
+func writeRuns(out io.Writer, title string, steps []lifecycle.Stage, text func(lifecycle.Stage) string) {
 	fmt.Fprintln(out, title)
 	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
 	for from := 0; from < len(steps); {
@@ -154,10 +154,10 @@ type jsonPhase struct {
 	Creator string     `json:"deployment_creator"`
 	Type    string     `json:"deployment_type"`
 	Before  string     `json:"before,omitempty"`
-	Steps   []jsonStep `json:"steps"`
+	Steps   []jsonStage `json:"steps"`
 }
 
-type jsonStep struct {
+type jsonStage struct {
 	Event     string `json:"event"`
 	By        string `json:"by"`                   // agent, service
 	ScriptsOf string `json:"scripts_of,omitempty"` // this revision, the last successful revision, the most recent revision
@@ -179,7 +179,7 @@ func kindJSON(k lifecycle.Kind) jsonKind {
 	for _, ph := range k.Phases {
 		p := jsonPhase{Title: ph.Title, Hosts: ph.Hosts, Creator: ph.Creator, Type: ph.Type, Before: ph.Before}
 		for _, s := range ph.Steps {
-			p.Steps = append(p.Steps, jsonStep{Event: string(s.Event), By: performer(s), ScriptsOf: s.Whose, Does: s.Does, Traffic: s.Traffic, Failure: s.Failure})
+			p.Steps = append(p.Steps, jsonStage{Event: string(s.Event), By: performer(s), ScriptsOf: s.Whose, Does: s.Does, Traffic: s.Traffic, Failure: s.Failure})
 		}
 		j.Phases = append(j.Phases, p)
 	}

@@ -29,8 +29,8 @@ type planOptions struct {
 	verbose, asJSON                bool
 }
 
-// localGroup is the deployment group of a host that knows none, as for the official local tool (L-4).
-const localGroup = "default-local-deployment-group"
+// defaultLocalGroup is the deployment group of a host that knows none, as for the official local tool (L-4).
+const defaultLocalGroup = "default-local-deployment-group"
 
 func (p *program) planCommand() *cobra.Command {
 	var o planOptions
@@ -89,7 +89,7 @@ func (o *planOptions) deployment() (*lifecycle.Deployment, lifecycle.Kind, []lif
 			list = append(list, ev)
 		}
 	}
-	d := lifecycle.LocalDeployment(localGroup, "")
+	d := lifecycle.LocalDeployment(defaultLocalGroup, "")
 	d.Creator, d.Type = kind.Phases[0].Creator, kind.Phases[0].Type
 	d.FileExistsBehavior = strings.ToUpper(o.behavior)
 	if !slices.Contains([]string{string(install.Disallow), string(install.Overwrite), string(install.Retain)}, d.FileExistsBehavior) {
