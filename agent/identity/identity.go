@@ -22,6 +22,7 @@ const DefaultOnPremisesFile = "/etc/codedeploy-agent/conf/codedeploy.onpremises.
 type Options struct {
 	OnPremisesFile      string              // on_premises_config_file; "" for DefaultOnPremisesFile
 	HostID, Region      string              // stand in for AWS_HOST_IDENTIFIER and AWS_REGION
+	FallbackRegion      string              // of [ResolveLocal], where there are credentials and nothing says which region; "" for none
 	AllowIMDSv1         bool                // read metadata without a session token where none can be had
 	IMDSEndpoint        string              // "" for AWS_EC2_METADATA_SERVICE_ENDPOINT, else the link-local address
 	AllowEnvCredentials bool                // AWS_ACCESS_KEY_ID and its kin may be used (P-77)

@@ -69,6 +69,9 @@ func (r *resolver) resolveLocal(ctx context.Context) (*Identity, error) {
 			r.failed(shared.source(), errors.New("has no keys"))
 		}
 	}
+	if keys != nil {
+		r.Region = cmp.Or(r.Region, r.FallbackRegion)
+	}
 	if keys != nil && r.Region != "" {
 		return r.assemble(instance{}, keys, nil), nil
 	}

@@ -149,11 +149,11 @@ type jsonKind struct {
 }
 
 type jsonPhase struct {
-	Title   string     `json:"title"`
-	Hosts   string     `json:"hosts"`
-	Creator string     `json:"deployment_creator"`
-	Type    string     `json:"deployment_type"`
-	Before  string     `json:"before,omitempty"`
+	Title   string      `json:"title"`
+	Hosts   string      `json:"hosts"`
+	Creator string      `json:"deployment_creator"`
+	Type    string      `json:"deployment_type"`
+	Before  string      `json:"before,omitempty"`
 	Steps   []jsonStage `json:"steps"`
 }
 

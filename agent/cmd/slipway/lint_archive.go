@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -78,7 +79,8 @@ func (p *program) lintS3(ctx context.Context, url string) (*lintSubject, error) 
 	if !ok || name == "" || key == "" {
 		return nil, fmt.Errorf("%s names no object: write s3://BUCKET/KEY", url)
 	}
-	desk, err := identity.ResolveDesk(ctx, p.getenv, p.getenv("HOME"))
+	// us-east-1 knows the region of every bucket of the standard partition.
+	who, err := identity.ResolveLocal(ctx, identity.Options{Getenv: p.getenv, FallbackRegion: "us-east-1"})
 	if err != nil {
 		return nil, fmt.Errorf("fetch %s: %w", url, err)
 	}
@@ -89,7 +91,7 @@ func (p *program) lintS3(ctx context.Context, url string) (*lintSubject, error) 
 	defer os.Remove(file.Name())
 	defer file.Close()
 	fetcher := bundle.Fetcher{S3: bundle.NewS3(bundle.S3Options{
-		Region: desk.Region, Endpoint: desk.Endpoint, Credentials: desk.Credentials,
+		Region: who.Region, Endpoint: cmp.Or(p.getenv("AWS_ENDPOINT_URL_S3"), p.getenv("AWS_ENDPOINT_URL")), Credentials: who.Credentials,
 		HTTP: &http.Client{Transport: http.DefaultTransport},
 	})}
 	if _, err := fetcher.Fetch(ctx, bundle.Revision{Type: bundle.S3, S3: bundle.S3Location{Bucket: name, Key: key}}, file); err != nil {
