@@ -17,6 +17,9 @@ func BenchmarkEmptyHook(b *testing.B) {
 		b.Run(map[bool]string{true: "waiting", false: "fresh"}[waits], func(b *testing.B) {
 			s := write(b, "#!/bin/sh\n")
 			r := newRunner(b)
+			if os.Getenv("HOOKS_BENCH_SCOPES") != "" {
+				r.Container = newScopes(b)
+			}
 			if program := os.Getenv("SLIPWAY_BINARY"); program != "" {
 				r.Shim[0] = program
 			}

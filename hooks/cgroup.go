@@ -30,11 +30,11 @@ const cgroupPrefix = "slipway-run-"
 
 // Enter makes the cgroups of a run and moves the shim into its own. It also removes those of earlier runs that are empty by
 // now.
-func (c *Cgroup2) Enter(_ context.Context, name string, shim int) (Place, error) {
+func (c *Cgroup2) Enter(_ context.Context, e Entrant) (Place, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.sweep()
-	run := filepath.Join(c.Dir, cgroupPrefix+strings.ReplaceAll(name, "/", "_")+"."+strconv.Itoa(shim))
+	run := filepath.Join(c.Dir, cgroupPrefix+strings.ReplaceAll(e.Name, "/", "_")+"."+strconv.Itoa(e.Shim))
 	p := Place{Kind: PlaceCgroup2, Hook: filepath.Join(run, "hook"), Shim: filepath.Join(run, "shim")}
 	var st unix.Statfs_t
 	if err := unix.Statfs(c.Dir, &st); err != nil {
@@ -47,8 +47,16 @@ func (c *Cgroup2) Enter(_ context.Context, name string, shim int) (Place, error)
 			return Place{}, errors.Join(fmt.Errorf("make cgroup for run: %w", err), removeCgroup(run))
 		}
 	}
-	if err := os.WriteFile(filepath.Join(p.Shim, "cgroup.procs"), []byte(strconv.Itoa(shim)), 0); err != nil {
+	if err := os.WriteFile(filepath.Join(p.Shim, "cgroup.procs"), []byte(strconv.Itoa(e.Shim)), 0); err != nil {
 		return Place{}, errors.Join(fmt.Errorf("move shim into its cgroup: %w", err), removeCgroup(run))
+	}
+	if e.Limits != (Limits{}) {
+		// Controllers come down from the root, one level at a time. Those that do not are told of below.
+		for _, controller := range []string{"memory", "cpu", "pids"} {
+			_ = setFile(filepath.Dir(c.Dir), "cgroup.subtree_control", "+"+controller)
+			_ = setFile(c.Dir, "cgroup.subtree_control", "+"+controller)
+		}
+		limitIn2(&p, e.Limits)
 	}
 	return p, nil
 }

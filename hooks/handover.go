@@ -109,6 +109,7 @@ func (r *Runner) newShim(stderr *os.File) (*waiting, error) {
 type waiting struct {
 	process *os.Process
 	tell    *os.File
+	place   Place // reserved for it
 }
 
 // order gives the shim its order and the lock of the run.

@@ -80,6 +80,9 @@ type Script struct {
 	// script (H-9). The line "Script - <Name>" is written by the shim, once the script is found and executable (H-12).
 	Header []string `json:"header,omitempty"`
 
+	// Limits bound what the script and all it starts may take, as far as the Container of the Runner can enforce it.
+	Limits Limits `json:"limits,omitzero"`
+
 	// OpenOutput is OpenOutputWarn (default) or OpenOutputFail.
 	OpenOutput string `json:"open_output"`
 	// OpenOutputWait is how long a process that outlived the script may hold the output; DefaultOpenOutputWait when zero.
@@ -109,6 +112,9 @@ func (s Script) withDefaults() (Script, error) {
 	if !slices.Contains([]string{"", RunAsSetuid, RunAsSu}, s.RunAsMode) {
 		return s, fmt.Errorf("run script %s: run-as mode %q is neither %s nor %s", s.name(), s.RunAsMode, RunAsSetuid, RunAsSu)
 	}
+	if err := s.Limits.valid(); err != nil {
+		return s, fmt.Errorf("run script %s: %w", s.name(), err)
+	}
 	s.Name = s.name()
 	if s.WorkDir == "" {
 		s.WorkDir = "/"
@@ -137,6 +143,11 @@ func (s Script) name() string {
 		return s.Path
 	}
 	return s.Name
+}
+
+// runName names the run in its container: the last two parts of its folder, which tell more than a number.
+func (s Script) runName() string {
+	return filepath.Base(filepath.Dir(s.Dir)) + "-" + filepath.Base(s.Dir)
 }
 
 // Result is what became of a run.

@@ -12,17 +12,19 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"slipway/systemd"
 )
 
 // cgroup1 is a Container of the kind that cgroup v1 allows: shim and script share a cgroup.
 type cgroup1 struct{ dir string }
 
-func (c cgroup1) Enter(_ context.Context, name string, shim int) (Place, error) {
-	p := Place{Kind: PlaceCgroup1, Hook: filepath.Join(c.dir, fmt.Sprintf("slipway-test-%d-%s-%d", os.Getpid(), name, shim))}
+func (c cgroup1) Enter(_ context.Context, e Entrant) (Place, error) {
+	p := Place{Kind: PlaceCgroup1, Hook: filepath.Join(c.dir, fmt.Sprintf("slipway-test-%d-%s-%d", os.Getpid(), e.Name, e.Shim))}
 	if err := os.Mkdir(p.Hook, 0o755); err != nil {
 		return Place{}, err
 	}
-	return p, os.WriteFile(filepath.Join(p.Hook, "cgroup.procs"), []byte(strconv.Itoa(shim)), 0)
+	return p, os.WriteFile(filepath.Join(p.Hook, "cgroup.procs"), []byte(strconv.Itoa(e.Shim)), 0)
 }
 
 func (c cgroup1) Leave(p Place) error { return os.Remove(p.Hook) }
@@ -31,6 +33,10 @@ func (c cgroup1) Leave(p Place) error { return os.Remove(p.Hook) }
 func containers(t *testing.T) map[string]Container {
 	t.Helper()
 	modes := map[string]Container{"none": nil}
+	if systemd.Running() && os.Getuid() == 0 { // it has the tree then
+		modes["systemd"] = newScopes(t)
+		return modes
+	}
 	for _, dir := range []string{"/sys/fs/cgroup/unified", "/sys/fs/cgroup"} {
 		var st unix.Statfs_t
 		if unix.Statfs(dir, &st) == nil && st.Type == unix.CGROUP2_SUPER_MAGIC && os.Getuid() == 0 {
@@ -185,7 +191,7 @@ func TestContainerRefuses(t *testing.T) {
 // lostPlace names a cgroup that does not exist.
 type lostPlace struct{}
 
-func (lostPlace) Enter(context.Context, string, int) (Place, error) {
+func (lostPlace) Enter(context.Context, Entrant) (Place, error) {
 	return Place{Kind: PlaceCgroup2, Hook: "/no/such/hook", Shim: "/no/such/shim"}, nil
 }
 func (lostPlace) Leave(Place) error { return nil }

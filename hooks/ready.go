@@ -36,6 +36,8 @@ func (r *Runner) Prepare() {
 		w, err := r.newShim(nil)
 		if err != nil { // Start cannot do it either then, and tells
 			r.log().Debug("no shim made ready", zap.Error(err))
+		} else {
+			r.reserve(w)
 		}
 		ready <- w
 	}()
@@ -79,6 +81,6 @@ func (r *Runner) dismiss(ready chan *waiting) {
 	}
 	if w := <-ready; w != nil {
 		w.tell.Close()
-		r.bury(w, "", Place{})
+		r.bury(w, "", w.place)
 	}
 }

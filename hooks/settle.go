@@ -142,9 +142,17 @@ func (s *shim) verdict(status syscall.WaitStatus) error {
 	text := fmt.Sprintf("failed with exit code %d", status.ExitStatus())
 	if status.Signaled() {
 		text = fmt.Sprintf("was killed by %s", s.result.Signal)
+		if status.Signal() == unix.SIGKILL && s.brief.Place.overMemory() {
+			text = "was killed because it went over its memory limit of " + bytesText(s.script.Limits.Memory)
+			s.memoryTold = true
+		}
 		if status.CoreDump() {
 			text += " and dumped core"
 		}
+	}
+	if !s.memoryTold && s.brief.Place.overMemory() {
+		text += "; " + s.overMemory()
+		s.memoryTold = true
 	}
 	switch _, crlf := interpreter(s.script.Path); {
 	case crlf:

@@ -36,6 +36,8 @@ type shim struct {
 	stop    <-chan struct{} // closed: the script is to end
 	again   <-chan struct{} // closed: at once
 	result  Result
+
+	memoryTold bool // the failure says that the memory limit was met
 }
 
 // ShimMain is the shim: the program of a process that does nothing else, started by a Runner. args has to be empty. What it
@@ -105,6 +107,7 @@ func board(h handed, stop <-chan struct{}) (*shim, error) {
 		}
 	}
 	s := &shim{dir: b.Dir, script: order, brief: b, lock: h.lock, stop: stop, red: newRedactor(b.Redact), cage: newCage(b.Place)}
+	shield(b.Place)
 	s.out = newOutput(order, s.red)
 	s.result = Result{Script: order.Name, RunAs: order.RunAs, Exit: -1, Notes: b.Notes}
 	return s, nil
@@ -162,6 +165,7 @@ func (s *shim) begin(b began) error {
 // run runs the script and leaves the result in the folder.
 func (s *shim) run() {
 	reading := s.perform()
+	s.metLimits()
 	s.out.fill(&s.result)
 	s.result.hint(s.command)
 	s.conceal()

@@ -115,7 +115,7 @@ func (r *Runner) launch(ctx context.Context, s Script, lock *os.File) error {
 
 // entrust tells a shim all it needs. On an error the shim ends without having begun.
 func (r *Runner) entrust(ctx context.Context, w *waiting, s Script, lock *os.File) error {
-	b := brief{Dir: s.Dir, Redact: s.Redact}
+	b := brief{Dir: s.Dir, Redact: s.Redact, Place: w.place}
 	defer func() {
 		w.tell.Close() // which is the end of the order
 		go r.bury(w, s.Name, b.Place)
@@ -126,13 +126,7 @@ func (r *Runner) entrust(ctx context.Context, w *waiting, s Script, lock *os.Fil
 	if err := place(s.Dir, runFile, order{Version: recordVersion, Script: s}); err != nil {
 		return err
 	}
-	if r.Container != nil {
-		var err error
-		if b.Place, err = r.Container.Enter(ctx, filepath.Base(s.Dir), w.process.Pid); err != nil {
-			r.log().Warn("script runs without a container", zap.String("script", s.Name), zap.Error(err))
-			b.Place, b.Notes = Place{}, []string{"the script ran without a container: " + err.Error()}
-		}
-	}
+	b.Place, b.Notes = r.enter(ctx, w, Entrant{Name: s.runName(), Shim: w.process.Pid, Limits: s.Limits}, s.Name)
 	message, err := encodeBrief(b, s.Env)
 	if err != nil {
 		return err
