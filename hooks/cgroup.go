@@ -71,10 +71,20 @@ func (c *Cgroup2) Leave(p Place) error {
 func (c *Cgroup2) sweep() {
 	entries, _ := os.ReadDir(c.Dir)
 	for _, e := range entries {
-		if e.IsDir() && strings.HasPrefix(e.Name(), cgroupPrefix) {
+		if e.IsDir() && strings.HasPrefix(e.Name(), cgroupPrefix) && !alive(e.Name()) {
 			_ = removeRun(filepath.Join(c.Dir, e.Name())) // a busy one stays
 		}
 	}
+}
+
+// alive reports whether the shim of a cgroup still runs: one that another program is just making may not be removed.
+func alive(name string) bool {
+	pid, err := strconv.Atoi(name[strings.LastIndexByte(name, '.')+1:])
+	if err != nil {
+		return false
+	}
+	p, err := readProc(pid)
+	return err == nil && !p.dead()
 }
 
 // removeRun removes the cgroups of a run: that of the shim first, for as long as that is there the script's may be needed,

@@ -71,6 +71,7 @@ type Settings struct {
 	RunAsMode      string        // "setuid" (also "") or "su"
 	WorkInArchive  bool          // scripts start in the archive that they are of, not in /
 	EnvFile        string        // path of a file with variables for scripts, which may have {group} and {application}; with - before it: if it is there
+	HookLimits     hooks.Limits  // what one script and all it starts may take together; the zero value for no limits
 	StopTimeout    time.Duration // how long a download or installation may go on after the stop of the program; 120 s when zero
 	OldRevision    string        // hooks of a revision that is gone: "skip-if-missing" (also ""), "run" (fail as H-6), "skip"
 	NoPreflight    bool          // the new revision is looked at when it is downloaded, not before the old one is stopped

@@ -165,7 +165,7 @@ func (e *Engine) order(d *Deployment, ev Event, rev revision, s appspec.Script, 
 	order := hooks.Script{
 		Dir: dir, Path: path, Name: s.Location,
 		RunAs: s.RunAs, RunAsSet: s.RunAsSet, RunAsMode: set.RunAsMode, Sudo: s.Sudo,
-		Timeout: s.Timeout, Grace: set.Grace, WorkDir: workDir(set, rev), Env: set.Environ,
+		Timeout: s.Timeout, Grace: set.Grace, Limits: set.HookLimits, WorkDir: workDir(set, rev), Env: set.Environ,
 		ScriptsLog: e.root.scriptsLog(d), DeploymentID: d.ID, OpenOutput: set.OpenOutput, OpenOutputWait: set.OpenOutputWait,
 	}
 	if !e.opts.NoDeployLog {

@@ -95,6 +95,15 @@ type Hooks struct {
 	RunAsMode        string        // setuid, su
 	WorkingDirectory string        // root, archive
 	EnvFile          string        // path of a file with variables, with {group} and {application} in it; "" for none
+	Containment      string        // auto, systemd, cgroup2, none: where a script and all it starts are held together
+	Limits           HookLimits
+}
+
+// HookLimits bound what one script and all it starts may take together; 0 is no limit.
+type HookLimits struct {
+	Memory Bytes
+	CPU    int // percent of one processor
+	PIDs   int // processes and threads
 }
 
 // Health is the answer on the balancer's path.

@@ -86,6 +86,26 @@ var slipwayKeys = []key{
 		doc:   "File with variables for hooks, such as /etc/slipway/env/{group}.env; {application} works too, and a minus sign before the path makes it optional.",
 	},
 	{
+		name: "hooks.containment", kind: kindEnum, def: auto, enum: []string{auto, "systemd", "cgroup2", "none"}, origin: originSlipway,
+		field: func(c *Config) any { return &c.Hooks.Containment },
+		doc:   "What holds a hook and all it starts together: a scope of systemd, a cgroup v2, or nothing but its process group; auto is the first that is there.",
+	},
+	{
+		name: "hooks.limits.memory", kind: kindBytes, def: "0", live: true, origin: originSlipway,
+		field: func(c *Config) any { return &c.Hooks.Limits.Memory },
+		doc:   "Most memory that one hook and all it starts may use together; 0 for no limit. A hook over it is killed.",
+	},
+	{
+		name: "hooks.limits.cpu", kind: kindInt, def: "0", max: 100000, live: true, origin: originSlipway,
+		field: func(c *Config) any { return &c.Hooks.Limits.CPU },
+		doc:   "Most processor time of one hook and all it starts, in percent of one processor (200 is two); 0 for no limit.",
+	},
+	{
+		name: "hooks.limits.pids", kind: kindInt, def: "0", max: 1 << 22, live: true, origin: originSlipway,
+		field: func(c *Config) any { return &c.Hooks.Limits.PIDs },
+		doc:   "Most processes and threads that one hook may have at a time; 0 for no limit.",
+	},
+	{
 		name: "old_revision_hooks", kind: kindEnum, def: "skip-if-missing", enum: []string{"run", "skip-if-missing", "skip"}, live: true, origin: originSlipway,
 		field: func(c *Config) any { return &c.OldRevisionHooks },
 		doc:   "Whether events of the old revision run its hooks.",

@@ -35,6 +35,7 @@ type daemon struct {
 	drains  deploymentDrains
 	notify  systemd.Notifier
 	fetcher lateFetcher
+	contain *containment                      // where hooks live
 	live    atomic.Pointer[config.Config]     // as it was read last
 	taking  sync.Mutex                        // held while it takes effect
 	who     atomic.Pointer[identity.Identity] // nil until it is known
@@ -80,6 +81,8 @@ func (d *daemon) run(ctx context.Context) error {
 	if err := d.notify.Extend(recovery); err != nil {
 		d.log.Warn("tell systemd", zap.Error(err))
 	}
+	d.contain = contain(d.cfg, d.log.Named("hooks"))
+	go d.contain.told(ctx, d.log.Named("hooks"))
 	engine, err := lifecycle.Open(ctx, d.engineOptions())
 	if err != nil {
 		return &exitError{exitFailure, err}
@@ -223,17 +226,17 @@ func (d *daemon) identify(ctx context.Context, publish func(agent.Status)) (*ide
 }
 
 func (d *daemon) engineOptions() lifecycle.Options {
-	o := d.p.engineOptions(d.cfg, d.settings(d.cfg), d.log)
+	o := d.p.engineOptions(d.cfg, d.settings(d.cfg), d.contain, d.log)
 	o.Fetcher, o.Terminating, o.Observe = &d.fetcher, d.terminating, d.observe
 	o.HostEnviron, o.Secrets = d.hostEnviron, d.secrets
 	return o
 }
 
 // engineOptions are what the engines of the daemon and of a command beside it have in common.
-func (p *program) engineOptions(c *config.Config, s lifecycle.Settings, log *zap.Logger) lifecycle.Options {
+func (p *program) engineOptions(c *config.Config, s lifecycle.Settings, where *containment, log *zap.Logger) lifecycle.Options {
 	return lifecycle.Options{
 		Root: c.RootDir, Program: c.ProgramName, Tracking: c.OngoingDeploymentTracking, NoDeployLog: !c.EnableDeploymentsLog,
-		Runner:   &hooks.Runner{Shim: []string{"/proc/self/exe", shimVerb}, Log: log.Named("hooks")},
+		Runner:   &hooks.Runner{Shim: []string{"/proc/self/exe", shimVerb}, Container: where.container, Log: log.Named("hooks")},
 		Settings: s, Log: log.Named("lifecycle"),
 	}
 }
@@ -267,6 +270,7 @@ func (p *program) settings(c *config.Config, who *identity.Identity) lifecycle.S
 		Policy:        lifecycle.Policy{RejectSetID: c.Reject.UnsafePermissions, RejectUnconfined: c.Reject.UnconfinedSELinux},
 		WorkInArchive: c.Hooks.WorkingDirectory == "archive", EnvFile: c.Hooks.EnvFile,
 		Grace: c.Hooks.Grace, OpenOutput: c.Hooks.OpenOutput, OpenOutputWait: c.Hooks.OpenOutputWait, RunAsMode: c.Hooks.RunAsMode,
+		HookLimits:  hookLimits(c),
 		StopTimeout: c.StopTimeout, OldRevision: c.OldRevisionHooks, MaxAge: c.Retention.MaxAge, MinFree: int64(c.Retention.MinFree),
 		NoPreflight: c.Preflight.Mode == "off", PreflightWait: c.Preflight.Wait, ReuseArchives: c.EnableArchiveReuse, Replace: c.Install.Space == "replace",
 	}

@@ -136,7 +136,7 @@ func (p *program) plan(ctx context.Context, cfg *config.Config, given string, o 
 	}
 	defer os.RemoveAll(work)
 	archive := filepath.Join(work, "deployment-archive")
-	opts := p.engineOptions(cfg, settings, zap.NewNop())
+	opts := p.engineOptions(cfg, settings, &containment{}, zap.NewNop())
 	opts.ReadOnly, opts.Fetcher = true, &lateFetcher{}
 	engine, err := lifecycle.Open(ctx, opts)
 	if err != nil {

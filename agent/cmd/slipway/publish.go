@@ -22,7 +22,7 @@ type publisher struct {
 func (p *publisher) publish(s agent.Status) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	r := report{PID: os.Getpid(), Version: buildVersion(), Listen: p.listen, Status: s}
+	r := report{PID: os.Getpid(), Version: buildVersion(), Listen: p.listen, Hooks: p.d.contain, Status: s}
 	if err := r.save(p.d.cfg.RootDir); err != nil {
 		p.d.log.Debug("write the status file", zap.Error(err))
 	}

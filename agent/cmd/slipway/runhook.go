@@ -215,7 +215,7 @@ func (r *rehearsal) carryOut(ctx context.Context, cfg *config.Config, scratch st
 	syscall.Umask(0o022)
 	set := r.p.settings(cfg, nil)
 	set.NoPreflight, set.Environ = true, withVariables(set.Environ, r.o.env)
-	opts := r.p.engineOptions(cfg, set, log)
+	opts := r.p.engineOptions(cfg, set, contain(cfg, log.Named("hooks")), log)
 	opts.Root, opts.Fetcher, opts.Attended, opts.NoDeployLog = scratch, &bundle.Fetcher{Log: log}, true, true
 	opts.Choose, opts.Begin, opts.Observe = r.choose, r.begin, r.observe
 	engine, err := lifecycle.Open(ctx, opts)

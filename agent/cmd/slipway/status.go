@@ -27,6 +27,8 @@ type report struct {
 	PID     int    `json:"pid"`
 	Version string `json:"version"`
 	Listen  string `json:"listen,omitempty"`
+	// Hooks says where hooks live.
+	Hooks *containment `json:"hooks,omitempty"`
 	agent.Status
 }
 
@@ -151,6 +153,9 @@ func (p *program) printStatus(running bool, r *report) {
 	}
 	if r.Listen != "" {
 		fmt.Fprintf(w, "  health      http://%s\n", r.Listen)
+	}
+	if r.Hooks != nil {
+		fmt.Fprintf(w, "  hooks       %s\n", r.Hooks)
 	}
 	for _, h := range r.InHand {
 		fmt.Fprintf(w, "  in hand     %s of %s, for %s\n", or(string(h.Event), "a report"), or(h.Deployment, "a new deployment"), time.Since(h.Since).Round(time.Second))
