@@ -230,3 +230,70 @@ func TestLimitsUnderTracer(t *testing.T) {
 		t.Errorf("Err, Notes = %v, %q", res.Err, res.Notes)
 	}
 }
+
+// What systemd was asked to limit on cgroup v1 is in force only where it has the controller.
+func TestFurnishOnV1(t *testing.T) {
+	all := hierarchies("1 1 0:1 / /s rw - cgroup c rw,name=systemd\n1 1 0:1 / /m rw - cgroup c rw,memory\n1 1 0:1 / /p rw - cgroup c rw,pids\n")
+	want := Limits{Memory: 1 << 20, CPU: 50, PIDs: 9}
+	tests := []struct {
+		cgroups string
+		place   Place
+		err     string
+	}{
+		{cgroups: "1:name=systemd:/a/x.scope\n2:memory:/a/x.scope\n3:pids:/a\n4:cpu:/a/x.scope\n", place: Place{
+			Kind: PlaceCgroup1, Hook: "/s/a/x.scope", Limits: Limits{Memory: 1 << 20}, MemoryEvents: "/m/a/x.scope/memory.oom_control",
+		}},
+		{cgroups: "1:name=systemd:/a/x.scope\n2:memory,pids:/a/x.scope\n", place: Place{
+			Kind: PlaceCgroup1, Hook: "/s/a/x.scope", Limits: Limits{Memory: 1 << 20, PIDs: 9}, MemoryEvents: "/m/a/x.scope/memory.oom_control", PIDsEvents: "/p/a/x.scope/pids.events",
+		}},
+		{cgroups: "1:name=systemd:/a/x.scope\n2:memory:/\n", place: Place{Kind: PlaceCgroup1, Hook: "/s/a/x.scope"}},
+		{cgroups: "1:name=systemd:/a/other.scope\n", err: "x.scope was started, but the shim is not in it"},
+	}
+	for _, tt := range tests {
+		p, err := (&Scopes{}).furnish(all, tt.cgroups, "x.scope", Entry{Shim: os.Getpid(), Limits: want})
+		if diff := cmp.Diff(tt.place, p, cmp.AllowUnexported(Place{})); diff != "" || (err == nil) != (tt.err == "") || err != nil && err.Error() != tt.err {
+			t.Errorf("%q: %v, place (-want +got):\n%s", tt.cgroups, err, diff)
+		}
+	}
+}
+
+// A systemd that does not know a limit still gives a scope, and the run says what is missing.
+func TestScopeWithoutLimits(t *testing.T) {
+	var asked []map[string]uint64
+	c := &Scopes{Start: func(_ context.Context, _ string, _ int, limits map[string]uint64) error {
+		if asked = append(asked, limits); len(limits) > 0 {
+			return errors.New("cannot set property TasksMax, or unknown property")
+		}
+		return nil
+	}}
+	_, err := c.Enter(t.Context(), Entry{Name: "r", Shim: os.Getpid(), Limits: Limits{Memory: 5 << 20, CPU: 150, PIDs: 7}})
+	if err == nil || !strings.Contains(err.Error(), "the shim is not in it") { // the fake moves nobody
+		t.Errorf("Enter() = %v", err)
+	}
+	if len(asked) == 1 && asked[0] == nil {
+		t.Skip("this machine would put the limits on cgroup v2")
+	}
+	want := []map[string]uint64{{"MemoryLimit": 5<<20 + shimMemory, "CPUQuotaPerSecUSec": 1500000, "TasksMax": 7 + shimTasks}, nil}
+	if diff := cmp.Diff(want, asked); diff != "" {
+		t.Errorf("systemd was asked (-want +got):\n%s", diff)
+	}
+}
+
+func TestDelegatedCgroup(t *testing.T) {
+	mount := t.TempDir()
+	all := []hierarchy{{mount: "/nowhere", names: ",memory,"}, {mount: "/no/such/mount"}, {mount: mount}}
+	if _, err := makeOwn(all[:1]); err == nil || err.Error() != "no cgroup v2 file system is mounted" {
+		t.Errorf("makeOwn() = %v", err)
+	}
+	if _, err := makeOwn(all[:2]); err == nil || !strings.Contains(err.Error(), "use /no/such/mount/slipway-hooks") {
+		t.Errorf("makeOwn() = %v", err)
+	}
+	own := filepath.Join(mount, ownCgroup)
+	if _, err := makeOwn(all); !errors.Is(err, os.ErrNotExist) { // a folder that is no cgroup
+		t.Errorf("makeOwn() = %v", err)
+	}
+	put(t, filepath.Join(own, "cgroup.procs"), "", 0o600)
+	if dir, err := makeOwn(all); err != nil || dir != own {
+		t.Errorf("makeOwn() = %q, %v", dir, err)
+	}
+}

@@ -33,6 +33,8 @@ type Options struct {
 	Legacy bool
 	// NetNS is the path of a network name space for the host, such as /run/netns/web1; "" for one of its own.
 	NetNS string
+	// ShareNet gives the host the network of this machine instead: the test's own servers on loopback are in its reach, and its in the test's.
+	ShareNet bool
 	// Size is how much the host may write, in bytes; 2 GiB when zero. It is memory.
 	Size int64
 	// Prepare changes the host's files before it is booted for the first time.
@@ -335,9 +337,11 @@ func (h *Host) nspawn() *exec.Cmd {
 	args := append([]string{"-c", nspawnScript, "nspawn", strconv.Itoa(h.holder.Process.Pid)}, h.groups...)
 	args = append(args, "--", "--quiet", "--boot", "--directory="+filepath.Join(h.dir, "root"), "--machine=slipway-"+h.name,
 		"--register=no", "--keep-unit", "--console=pipe", "--settings=no", "--link-journal=no", "--resolv-conf=off", "--timezone=off", "--kill-signal=SIGRTMIN+4")
-	if h.opts.NetNS != "" {
+	switch {
+	case h.opts.ShareNet:
+	case h.opts.NetNS != "":
 		args = append(args, "--network-namespace-path="+h.opts.NetNS)
-	} else {
+	default:
 		args = append(args, "--private-network")
 	}
 	cmd := exec.CommandContext(context.Background(), "sh", args...)

@@ -88,6 +88,13 @@ func scopes(reason string, problem bool, log *zap.Logger) *containment {
 	}
 }
 
+// close ends the connection to systemd.
+func (c *containment) close() {
+	if c.manager != nil {
+		c.manager.Close()
+	}
+}
+
 // told logs the choice, and whether systemd answers: until it does hooks run without a scope.
 func (c *containment) told(ctx context.Context, log *zap.Logger) {
 	level := zap.InfoLevel

@@ -82,7 +82,10 @@ func (d *daemon) run(ctx context.Context) error {
 		d.log.Warn("tell systemd", zap.Error(err))
 	}
 	d.contain = contain(d.cfg, d.log.Named("hooks"))
-	go d.contain.told(ctx, d.log.Named("hooks"))
+	var told sync.WaitGroup
+	defer d.contain.close()
+	defer told.Wait()
+	told.Go(func() { d.contain.told(ctx, d.log.Named("hooks")) })
 	engine, err := lifecycle.Open(ctx, d.engineOptions())
 	if err != nil {
 		return &exitError{exitFailure, err}
