@@ -17,7 +17,7 @@ import (
 // limited1Test is a Container with limits as systemd makes them on cgroup v1: shim and script share a cgroup in each hierarchy.
 type limited1Test struct{ t *testing.T }
 
-func (c limited1Test) Enter(_ context.Context, e Entry) (Place, error) {
+func (c limited1Test) Enter(_ context.Context, e Entrant) (Place, error) {
 	name := fmt.Sprintf("slipway-test-%d-%d", os.Getpid(), e.Shim)
 	dir := func(hierarchy string) string { return filepath.Join("/sys/fs/cgroup", hierarchy, name) }
 	limits := e.Limits.properties()
@@ -215,7 +215,7 @@ func FuzzLocate(f *testing.F) {
 // refusing is a container that cannot be entered for as long as it says.
 type refusing struct{ err error }
 
-func (c *refusing) Enter(context.Context, Entry) (Place, error) { return Place{}, c.err }
+func (c *refusing) Enter(context.Context, Entrant) (Place, error) { return Place{}, c.err }
 func (c *refusing) Leave(Place) error                           { return nil }
 
 // The next best container takes what the best one does not.
