@@ -55,7 +55,8 @@ type Problem struct {
 	Script string // the script that is to blame, if one is
 	Code   Code
 	Err    error
-	// Unless names a script that runs before and may put it right; what it does cannot be known without running it. Empty: it fails for certain.
+	// Unless names a script that runs before and may put it right, or the removal of old deployments where there is too little space: what that
+	// does cannot be known without doing it. Empty: it fails for certain.
 	Unless string
 	// Early is true where it is found before anything of the old revision is touched (preflight: early).
 	Early bool
@@ -126,9 +127,9 @@ func (e *Engine) previewInstall(ctx context.Context, d *Deployment, look *prefli
 	if errors.As(err, &space) {
 		p.Short = space.Short
 	}
-	if err == nil || conflicts != nil || space != nil {
+	if err == nil || conflicts != nil {
 		e.consider(d, look, made, err)
-	} else { // preflight waits for the event; there is nothing to wait for here
+	} else { // where preflight only tells, since it may be different at its turn, a preview has to say what is
 		look.unless = append(look.unless, doubt{at: Install, err: err})
 	}
 	return nil
@@ -223,6 +224,9 @@ func (p *Preview) weigh(ctx context.Context, e *Engine, list []Event, look *pref
 		unless := runsBefore(list, doubt, scriptsOf)
 		if doubt.at != Install && (unless != "" || early < 0) {
 			continue // it is the script's own problem, in its turn
+		}
+		if unless == "" && doubt.at == Install && len(p.Short) > 0 && len(p.Pruned) > 0 {
+			unless = "the removal of old deployments"
 		}
 		failing := Problem{Event: doubt.at, Code: UnknownError, Err: doubt.err, Unless: unless}
 		if unless == "" && early >= 0 {

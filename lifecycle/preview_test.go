@@ -472,3 +472,83 @@ func TestPreviewTellsWhoseScriptsRun(t *testing.T) {
 		t.Errorf("AfterInstall: %s, want %s", got, want)
 	}
 }
+
+// Too little space is told with the numbers, and fails for certain unless old deployments go before.
+func TestPreviewOfWhatDoesNotFit(t *testing.T) {
+	b := newBench(t, func(o *Options) { o.Settings.MaxRevisions = 2 })
+	archive := filepath.Join(b.dir, "archive")
+	if err := os.MkdirAll(filepath.Join(archive, "content"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(archive, "appspec.yml"), []byte(b.appspecOf()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Create(filepath.Join(archive, "content", "huge"))
+	if err == nil {
+		err = f.Truncate(8 << 40)
+	}
+	if err != nil {
+		t.Skip("needs a file system that takes a file of 8 TiB, all of it a hole:", err)
+	}
+	f.Close()
+	problem := func() Problem {
+		p, err := b.Preview(t.Context(), &Deployment{ID: "d-9", GroupID: "g-1", AppSpecFilename: defaultAppSpec, Type: defaultType}, nil, archive)
+		if err != nil || len(p.Problems) != 1 || len(p.Short) == 0 || !strings.Contains(p.Problems[0].Err.Error(), "8.0 TiB needed") {
+			t.Fatalf("Preview() = %+v, %v", p, err)
+		}
+		return p.Problems[0]
+	}
+	if q := problem(); q.Event != ApplicationStop || !q.Early || q.Unless != "" {
+		t.Errorf("the problem is %+v", q)
+	}
+	b.put("k", map[string]string{"appspec.yml": b.appspecOf(), "content/f": "1"})
+	for _, id := range []string{"d-1", "d-2", "d-3"} {
+		b.deploy(b.spec(id, "k"), DownloadBundle, Install)
+	}
+	if err := b.root.writePointer("g-1", mostRecent, "d-1"); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"d-2", "d-4"} {
+		if err := os.MkdirAll(filepath.Join(b.dir, "root", "g-1", id), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if q := problem(); q.Event != Install || q.Early || q.Unless != "the removal of old deployments" {
+		t.Errorf("the problem is %+v", q)
+	}
+}
+
+// An engine that only looks refuses what would change something, and makes nothing.
+func TestReadOnlyEngine(t *testing.T) {
+	b := newBench(t, nil)
+	o := b.opts
+	o.Root, o.ReadOnly = filepath.Join(b.dir, "no", "root"), true
+	e, err := Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := LocalDeployment("g-1", "")
+	for _, r := range e.Deploy(t.Context(), d, UndoEvents()) {
+		if r.Code != UnknownError || !strings.Contains(r.Message, "only looks") {
+			t.Errorf("Deploy() = %+v", r)
+		}
+	}
+	if _, err := e.Accept("c", "x", Install, b.spec("d-1", "k")); err == nil {
+		t.Error("a command was accepted")
+	}
+	if _, err := e.Adopt(t.Context(), "g-1", "d-1", true); err == nil {
+		t.Error("files were adopted")
+	}
+	if _, err := e.Prune(t.Context(), "g-1", Retention{Revisions: 1}, false); err == nil {
+		t.Error("deployments were removed")
+	}
+	if _, err := e.Forget(t.Context(), "g-1"); err == nil {
+		t.Error("files were given up")
+	}
+	if _, err := e.Preview(t.Context(), &Deployment{ID: "../d", GroupID: "g"}, nil, b.dir); err == nil {
+		t.Error("an id that leads elsewhere was taken")
+	}
+	if err := e.Close(); err != nil || exists(o.Root) {
+		t.Errorf("Close() = %v, the root exists: %v", err, exists(o.Root))
+	}
+}

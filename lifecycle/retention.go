@@ -87,6 +87,9 @@ func (e *Engine) Prune(ctx context.Context, group string, keep Retention, dry bo
 	if err := confined("deployment group", group); err != nil {
 		return nil, err
 	}
+	if e.opts.ReadOnly {
+		return nil, errReadOnly
+	}
 	unlock, err := e.group(group).lock(ctx, nil)
 	if err != nil {
 		return nil, err
