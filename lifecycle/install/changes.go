@@ -1,10 +1,12 @@
 package install
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"iter"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -37,9 +39,13 @@ type State struct {
 	Mode     uint32 // type and permission bits, as stat(2) gives them
 	UID, GID uint32
 	Link     string // of a symbolic link, what it leads to
-	List     string // the access control list that the appspec sets, in its canonical text; empty if it sets none
-	Context  string // the SELinux context that the appspec sets
+	// List is the access control list that the appspec sets, in its canonical text; OtherList for what is there and is not that list.
+	List    string
+	Context string // the SELinux context, where the appspec sets one
 }
+
+// OtherList stands for an access control list that the appspec does not set.
+const OtherList = "another list"
 
 // Attributes reports whether two states differ in what a person sets with chmod, chown, setfacl or chcon. A link has no mode.
 func (s State) Attributes(o State) bool {
@@ -174,13 +180,12 @@ func (p *Plan) fileChange(i int32, before State, equal bool, lists map[dirID]boo
 		c.Bytes = f.size
 		c.Passed = p.passesOn(f.dir, lists)
 	}
-	if f.perm != 0 && !f.link() {
-		perm := &p.perms[f.perm-1]
-		c.After.set(perm)
-		if perm.aclSet {
-			access, _ := completeACL(perm.acl, want.mode)
-			c.After.Mode = f.mode&unix.S_IFMT | groupBits(access, want.mode)
-		}
+	if f.perm != 0 && !f.link() && p.perms[f.perm-1].aclSet {
+		access, _ := completeACL(p.perms[f.perm-1].acl, want.mode)
+		c.After.Mode = f.mode&unix.S_IFMT | groupBits(access, want.mode)
+	}
+	if !f.link() && f.act != actSame {
+		p.beside(&c, f.perm, join(p.dirs[f.dir].path, f.name), want.mode)
 	}
 	switch {
 	case f.act == actSame:
@@ -193,16 +198,48 @@ func (p *Plan) fileChange(i int32, before State, equal bool, lists map[dirID]boo
 	return c
 }
 
-// set notes what a permissions entry sets beside owner and mode.
-func (s *State) set(perm *permission) {
-	for op := range perm.ops("", false) {
-		switch op.Kind {
-		case SetACL:
-			s.List = op.Detail
-		case SetContext:
-			s.Context = op.Detail
+// beside notes access control list and context, before and after. path is the place without links, mode what the list is completed with.
+func (p *Plan) beside(c *Change, perm int32, path string, mode uint32) {
+	var want [2][]byte // access and default list
+	if perm != 0 {
+		m := &p.perms[perm-1]
+		for op := range m.ops("", false) {
+			switch {
+			case op.Kind == SetACL:
+				c.After.List = op.Detail
+			case op.Kind == SetContext && p.labelled():
+				c.After.Context = op.Detail
+				c.Before.Context = strings.TrimRight(string(attribute(path, labelAttr)), "\x00")
+			}
+		}
+		if m.aclSet {
+			access, dflt := completeACL(m.acl, mode)
+			if len(access) > 3 { // else the mode says it all
+				want[0] = encodeACL(access)
+			}
+			want[1] = encodeACL(dflt)
 		}
 	}
+	if c.Before.Mode == 0 || c.Before.IsLink() {
+		c.Before.Context = ""
+		return
+	}
+	switch have := [2][]byte{attribute(path, aclAccess), attribute(path, aclDefault)}; {
+	case bytes.Equal(have[0], want[0]) && bytes.Equal(have[1], want[1]):
+		c.Before.List = c.After.List
+	case have[0] != nil || have[1] != nil:
+		c.Before.List = OtherList
+	}
+}
+
+// attribute is an extended attribute of a path, nil if it has none. Lists of a thousand entries are more than anybody has.
+func attribute(path, name string) []byte {
+	buf := make([]byte, 8<<10)
+	n, err := unix.Lgetxattr(path, name, buf)
+	if err != nil || n <= 0 {
+		return nil
+	}
+	return buf[:n]
 }
 
 // dirChange is what becomes of a planned directory (I-39): a new one has mode 0755 and our owner, unless its parent passes on its group.
@@ -222,16 +259,22 @@ func (p *Plan) dirChange(id dirID, lists map[dirID]bool) Change {
 	if parent := &p.dirs[under]; parent.mode&unix.S_ISGID != 0 {
 		s.Mode, s.GID = s.Mode|unix.S_ISGID, parent.gid
 	}
+	mode := s.Mode
 	if d.perm != 0 {
 		s = p.perms[d.perm-1].given(s)
+		mode = p.perms[d.perm-1].on(attrs{mode, s.UID, s.GID}, true).mode
 	}
 	c.After = State{Mode: unix.S_IFDIR | s.Mode, UID: s.UID, GID: s.GID}
-	if d.perm != 0 {
-		c.After.set(&p.perms[d.perm-1])
+	if d.live() {
+		c.Before = State{Mode: d.mode, UID: d.uid, GID: d.gid}
+	}
+	p.beside(&c, d.perm, d.path, mode)
+	if c.Passed && c.After.List == "" {
+		c.Before.List = "" // it has what its parent passes on
 	}
 	switch {
 	case d.live():
-		c.Kind, c.Before = Same, State{Mode: d.mode, UID: d.uid, GID: d.gid}
+		c.Kind = Same
 		if c.Before.Attributes(c.After) {
 			c.Kind = Rewritten
 		}

@@ -275,21 +275,28 @@ func inodesText(s install.Space) string {
 
 // attributesText says what becomes of mode, owner and list.
 func attributesText(c *install.Change) string {
-	if !adjusts(c) && c.After.List == "" && c.After.Context == "" {
+	if !adjusts(c) && c.Before.Mode != 0 {
 		return ""
 	}
 	var parts []string
 	b, a := c.Before, c.After
+	if b.Mode == 0 {
+		b = a // what is new has no before
+		b.List, b.Context = "", ""
+	}
 	if (b.Mode^a.Mode)&0o7777 != 0 && !a.IsLink() && !c.Passed {
 		parts = append(parts, fmt.Sprintf("mode %04o → %04o", b.Mode&0o7777, a.Mode&0o7777))
 	}
 	if os.Geteuid() == 0 && (b.UID != a.UID || b.GID != a.GID) {
 		parts = append(parts, fmt.Sprintf("owner %s → %s", ownerText(b), ownerText(a)))
 	}
-	if a.List != "" {
+	switch {
+	case a.List != "" && a.List != b.List:
 		parts = append(parts, "list "+a.List)
+	case a.List == "" && b.List != "":
+		parts = append(parts, "its access control list goes")
 	}
-	if a.Context != "" {
+	if a.Context != "" && a.Context != b.Context {
 		parts = append(parts, "context "+a.Context)
 	}
 	return strings.Join(parts, ", ")
