@@ -216,7 +216,7 @@ func FuzzLocate(f *testing.F) {
 type refusing struct{ err error }
 
 func (c *refusing) Enter(context.Context, Entrant) (Place, error) { return Place{}, c.err }
-func (c *refusing) Leave(Place) error                           { return nil }
+func (c *refusing) Leave(Place) error                             { return nil }
 
 // The next best container takes what the best one does not.
 func TestChain(t *testing.T) {
