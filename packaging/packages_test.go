@@ -147,11 +147,6 @@ func (m *machine) bundle(name, script string) {
 	m.sh("mkdir -p /bundles/" + name + " && cd /bundles/" + name + ` && printf '%s\n' 'version: 0.0' 'os: linux' 'files:' '  - {source: f, destination: /srv/app}' 'hooks:' '  AfterInstall:' '    - {location: h.sh, timeout: 120}' >appspec.yml && echo ` + name + " >f && cat >h.sh <<'EOF'\n#!/bin/sh\n" + script + "\nEOF\nchmod +x h.sh")
 }
 
-func (m *machine) deploy(name string) string {
-	m.t.Helper()
-	return m.says(". /var/lib/lab/env; slipway-lab deploy /bundles/" + name + " 2>&1")
-}
-
 const online = `slipway status --json | grep -q '"link": "online"'`
 
 // A deb, from its installation into an image to its removal.
