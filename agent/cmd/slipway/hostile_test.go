@@ -69,7 +69,7 @@ func hostileRows(bytes int) []hostileRow {
 		{name: "double fork and setsid", body: "trap '' TERM\n(setsid sh -c 'sleep 300 & sleep 300' &)\nsleep 300\n", code: 3, whole: true, told: killed},
 		{
 			name: "fork bomb, ulimit -u 200", body: "ulimit -u 200 2>/dev/null || ulimit -p 200 || exit 99\ntrap '' TERM\nb() { b | b & b; }\n(b) 2>/dev/null &\nwhile :; do :; done\n",
-			runAs: "nobody", user: true, alone: true, code: 3, whole: true, told: killed,
+			runAs: "daemon", user: true, alone: true, code: 3, whole: true, told: killed,
 		},
 		{name: "background sleep holds the output", body: "sleep 600 &\n", timeout: 30 * time.Second, code: 0, left: 1, told: held},
 		{
