@@ -243,15 +243,16 @@ func (p *Preview) weigh(ctx context.Context, e *Engine, list []Event, look *pref
 		p.Problems = append(p.Problems, failing)
 	}
 	slices.SortStableFunc(p.Problems, func(a, b Problem) int {
-		when := cmp.Compare(slices.Index(list, a.Event), slices.Index(list, b.Event))
-		if when == 0 && a.Early != b.Early { // it comes before the event's own scripts
-			if a.Early {
-				return -1
-			}
-			return 1
-		}
-		return when
+		return cmp.Or(cmp.Compare(slices.Index(list, a.Event), slices.Index(list, b.Event)), a.rank()-b.rank())
 	})
+}
+
+// rank is smaller for what comes before an event's own scripts.
+func (q Problem) rank() int {
+	if q.Early {
+		return 0
+	}
+	return 1
 }
 
 func (p *Preview) scripts(ev Event) []Planned {
