@@ -162,13 +162,13 @@ func Kinds() []Kind {
 	return []Kind{
 		{
 			Name: "in-place", Title: "in place, without a balancer",
-			About:  "The new revision takes the place of the old one on the same hosts. The deployment group has no load balancer, or the deployment option is WITHOUT_TRAFFIC_CONTROL: the service sends no traffic events.",
+			About:  "The new revision takes the place of the old one on the same hosts. The deployment group has no load balancer, or the deployment option is WITHOUT_TRAFFIC_CONTROL: the service sends no traffic events. ApplicationStop runs the scripts of the revision that is installed, not those of the one that comes.",
 			Phases: []Phase{phase(Phase{Title: "every host", Hosts: "the hosts of the group", Creator: creatorUser, Type: defaultType}, installing(noBalancer, ""))},
 			Ends:   perHost,
 		},
 		{
 			Name: "in-place-lb", Title: "in place, behind a balancer",
-			About: "As in place, and each host is taken out of the balancer before and let in again after it (WITH_TRAFFIC_CONTROL).",
+			About: "As in place, and each host is taken out of the balancer before and let in again after it (WITH_TRAFFIC_CONTROL). BeforeBlockTraffic, AfterBlockTraffic and ApplicationStop run the scripts of the revision that is installed, not those of the one that comes.",
 			Phases: []Phase{phase(Phase{Title: "every host", Hosts: "the hosts of the group", Creator: creatorUser, Type: defaultType},
 				blocking(oldRuns, "the old revision, running"+outOfTraffic), installing(out, outOfTraffic), allowing("the new revision, installed", registeredIn))},
 			Ends: perHost + " A host on which it failed stays out of the balancer.",
