@@ -165,12 +165,10 @@ func (e *Engine) forecast(d *Deployment, ev Event, archive string, specErr error
 			code := ScriptMissing
 			order, err := e.order(d, ev, rev, s, e.root.own("runs", "preview"))
 			if err == nil && e.opts.Runner != nil {
-				var likely error
-				err, likely = e.checked(d, rev, order, archive)
-				code, one.Err = codeOf(err), likely
+				err = e.checked(d, rev, order, archive)
+				code = codeOf(err)
 			}
-			if err != nil {
-				one.Err = err
+			if one.Err = err; err != nil {
 				found = append(found, Problem{Event: ev, Script: s.Location, Code: code, Err: err})
 			}
 			f.Timeouts += s.Timeout
@@ -180,15 +178,16 @@ func (e *Engine) forecast(d *Deployment, ev Event, archive string, specErr error
 	return f, found
 }
 
-// checked is what keeps a script from being started, for certain and likely. A script of this revision, which is in archive now, is judged where it
-// will be.
-func (e *Engine) checked(d *Deployment, rev revision, order hooks.Script, archive string) (certain, likely error) {
-	if rev.archive != archive {
-		return e.opts.Runner.Check(order, "", "")
+// checked is what keeps a script from being started as the host is now; what scripts before it may still mend counts, and is told with their names.
+// A script of this revision, which is in archive now, is judged where it will be.
+func (e *Engine) checked(d *Deployment, rev revision, order hooks.Script, archive string) error {
+	from, to := "", ""
+	if rev.archive == archive {
+		from, to = archive, e.root.archive(d)
+		order.Path = to + strings.TrimPrefix(order.Path, archive)
 	}
-	to := e.root.archive(d)
-	order.Path = to + strings.TrimPrefix(order.Path, archive)
-	return e.opts.Runner.Check(order, archive, to)
+	certain, likely := e.opts.Runner.Check(order, from, to)
+	return cmp.Or(certain, likely)
 }
 
 // weigh puts the problems into the order in which the deployment would meet them.

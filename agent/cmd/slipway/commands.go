@@ -19,6 +19,7 @@ import (
 const (
 	exitFailure    = 1  // what was asked for did not work
 	exitUsage      = 2  // unknown command, flag or argument
+	exitChanges    = 2  // plan: a deployment would change something
 	exitNotRunning = 3  // status: the agent is not running (LSB)
 	exitUnknown    = 4  // status: it cannot be told (LSB)
 	exitConfig     = 78 // the configuration is wrong; systemd does not restart (EX_CONFIG)
@@ -98,7 +99,7 @@ It reads the configuration of the official agent as it stands, and works in the 
 Exit codes:
   0   done
   1   it did not work; the message says what, why and what to do. verify: something differs; lint --strict: warnings
-  2   unknown command, flag or argument; lint: errors
+  2   unknown command, flag or argument; lint: errors; plan: a deployment would change something
   3   status: the agent is not running
   4   status: it cannot be told
   78  the configuration is wrong`

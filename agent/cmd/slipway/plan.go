@@ -44,7 +44,8 @@ has to.
 BUNDLE is a folder, a zip, a tar or a tgz on this host. Scripts are looked at and not run: what they would do is not foreseen, and a problem
 that one of them may put right before it matters is told with its name.
 
-Exit codes: 0 the deployment would succeed, 1 it would fail, or the plan could not be made, 2 wrong command line, 78 wrong configuration.`,
+Exit codes: 0 there is nothing to do, 2 the deployment would change something (or the command line is wrong), 1 it would fail, or the plan could not
+be made, 78 wrong configuration.`,
 		Example: "  slipway plan build/app.zip\n  slipway plan . --group fleet -v\n  slipway plan app.tgz --type blue-green --file-exists-behavior OVERWRITE --json",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			d, kind, list, err := o.deployment()
@@ -164,6 +165,9 @@ func (p *program) plan(ctx context.Context, cfg *config.Config, given string, o 
 	}
 	if err == nil && len(o.preview.Problems) > 0 {
 		err = &exitError{exitFailure, nil}
+	}
+	if err == nil && o.counts.changes() {
+		err = &exitError{exitChanges, nil}
 	}
 	return err
 }

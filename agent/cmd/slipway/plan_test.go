@@ -70,7 +70,7 @@ func TestPlanBeforeAndAfterADeployment(t *testing.T) {
 	files := h.sample()
 	bundle := h.folder(files)
 	before := treeOf(t, h.dir)
-	out := h.says(0, "plan", bundle)
+	out := h.says(2, "plan", bundle)
 	for _, want := range []string{"\nwould succeed", "nothing to run, there is no archive of the last successful revision\n", "\n  + " + h.dir + "/site/  50 paths, "} {
 		if !strings.Contains(out, want) {
 			t.Errorf("plan says\n%s\nwant %q in it", out, want)
@@ -97,7 +97,7 @@ func TestPlanBeforeAndAfterADeployment(t *testing.T) {
 	bundle = h.folder(next)
 	before = treeOf(t, h.dir)
 	var plan jsonPlan
-	if err := json.Unmarshal([]byte(h.says(0, "plan", bundle, "--json")), &plan); err != nil {
+	if err := json.Unmarshal([]byte(h.says(2, "plan", bundle, "--json")), &plan); err != nil {
 		t.Fatal(err)
 	}
 	var got []string
@@ -144,7 +144,7 @@ func TestPlanTellsOfConflictsAndWorkByHand(t *testing.T) {
 	if want := "would fail at ApplicationStop with code 5, before anything is touched:"; !strings.Contains(out, want) || !strings.Contains(out, "site/theirs: exists, and file_exists_behavior is DISALLOW") {
 		t.Errorf("plan says\n%s\nwant %q in it", out, want)
 	}
-	out = h.says(0, "plan", next, "--file-exists-behavior", "overwrite")
+	out = h.says(2, "plan", next, "--file-exists-behavior", "overwrite")
 	for _, want := range []string{"/site/f  2 B, ", "changed on this host, kept aside", "/site/theirs  1 B, ", "not of this group", "1 changed on this host and kept aside"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("plan says\n%s\nwant %q in it", out, want)
@@ -186,7 +186,7 @@ func TestPlanWithoutRoot(t *testing.T) {
 		}
 		return string(out)
 	}
-	out := as(0)
+	out := as(2)
 	for _, want := range []string{"  + " + h.dir + "/site/g  1 B\n  = 2 more are the same", ".slipway cannot be read: what was changed on this host"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("plan as nobody says\n%s\nwant %q in it", out, want)

@@ -28,6 +28,9 @@ type planCounts struct {
 	BytesAdded int64 `json:"bytes_written"`
 }
 
+// changes reports whether something of the host would be other than it is.
+func (n *planCounts) changes() bool { return n.Added+n.Replaced+n.Adjusted+n.Removed > 0 }
+
 // markOf is the mark of a change. Who is not root does not see whose the files would be.
 func markOf(c *install.Change) mark {
 	switch c.Kind {
