@@ -152,7 +152,7 @@ const online = `slipway status --json | grep -q '"link": "online"'`
 // A deb, from its installation into an image to its removal.
 func TestDeb(t *testing.T) {
 	m := newMachine(t, systemdtest.Options{}, built(t, "0.9.0"), built(t, "0.9.1"))
-	m.sh("find / -xdev ! -path '/proc/*' ! -path '/var/lib/dpkg/*' ! -path '/var/log/*' ! -path '/pkg/*' ! -path '/tmp/*' ! -path '/var/lib/lab*' ! -path '/var/lib/systemd/*' | sort >/pkg/before")
+	m.sh("find / -xdev ! -path '/proc/*' ! -path '/var/lib/dpkg/*' ! -path '/var/log/*' ! -path '/pkg/*' ! -path '/tmp/*' ! -path '/var/tmp/*' ! -path '/var/lib/lab*' ! -path '/var/lib/systemd/*' | sort >/pkg/before")
 
 	m.sh("dpkg -i /pkg/slipway_0.9.0-1_amd64.deb")
 	if got := m.says("systemctl is-enabled slipway; systemctl is-active slipway; readlink /usr/bin/codedeploy-local; slipway version"); !strings.HasPrefix(got, "enabled\ninactive\nslipway\n") || !strings.Contains(got, "0.9.0") {
@@ -190,7 +190,7 @@ echo "first answered poll $(( (first - up) / 1000 )) ms after network-online"`))
 		t.Errorf("after its removal: %q", got)
 	}
 	m.sh("dpkg -P slipway")
-	left := m.says("find / -xdev ! -path '/proc/*' ! -path '/var/lib/dpkg/*' ! -path '/var/log/*' ! -path '/pkg/*' ! -path '/tmp/*' ! -path '/var/lib/lab*' ! -path '/var/lib/systemd/*' | sort | comm -13 /pkg/before - | grep -v -e ^/opt/codedeploy-agent -e ^/srv -e ^/bundles -e ^/etc/codedeploy-agent -e ^/var/cache -e ^/root")
+	left := m.says("find / -xdev ! -path '/proc/*' ! -path '/var/lib/dpkg/*' ! -path '/var/log/*' ! -path '/pkg/*' ! -path '/tmp/*' ! -path '/var/tmp/*' ! -path '/var/lib/lab*' ! -path '/var/lib/systemd/*' | sort | comm -13 /pkg/before - | grep -v -e ^/opt/codedeploy-agent -e ^/srv -e ^/bundles -e ^/etc/codedeploy-agent -e ^/var/cache -e ^/root")
 	if left != "" {
 		t.Errorf("left after the purge:\n%s", left)
 	}
