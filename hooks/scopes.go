@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 )
 
 // Scopes is a Container that gives each run a transient scope unit of systemd, with the cgroup delegated. On cgroup v2 the shim and the script
@@ -92,7 +93,7 @@ func (c *Scopes) Confirm(ctx context.Context, p Place, e Entrant) (Place, error)
 	if err != nil || p.Kind != PlaceCgroup2 || !inForce2(all, e.Limits) {
 		other, err := c.Enter(ctx, e)
 		if err == nil {
-			err = c.Leave(p)
+			go c.Leave(p) //nolint:errcheck // it is empty and does no harm
 		}
 		return other, err
 	}
@@ -170,11 +171,25 @@ func limited1(p *Place, ours func(string) (string, bool), l Limits) (any bool) {
 // Leave has nothing to do on cgroup v2: systemd removes a scope and all below it with the last process. On v1 the kernel does not tell
 // systemd in a container that a cgroup is empty.
 func (c *Scopes) Leave(p Place) error {
-	if p.Kind != PlaceCgroup1 || len(cgroupPIDs(p.Hook)) > 0 || !exists(p.Hook) {
+	if p.Kind != PlaceCgroup1 {
+		return nil
+	}
+	for tried := time.Now(); len(cgroupPIDs(p.Hook)) > 0; time.Sleep(leavePause) { // what was killed last is on its way out
+		if time.Since(tried) > leaveTime {
+			return nil // a daemon that was left
+		}
+	}
+	if !exists(p.Hook) {
 		return nil
 	}
 	return c.Stop(context.Background(), filepath.Base(p.Hook))
 }
+
+// Times of Leave.
+const (
+	leaveTime  = time.Second
+	leavePause = 20 * time.Millisecond
+)
 
 // shield keeps the shim from being the one that the kernel kills when it shares a memory limit with its script. Scripts get back to the neutral
 // standing when they are started.

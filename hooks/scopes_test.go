@@ -119,10 +119,19 @@ func noScopes(t *testing.T) {
 	}
 }
 
+// endScopes waits until the scopes of tests before are gone. In a container nobody tells systemd that a cgroup of v1 has become empty.
+func endScopes(t *testing.T) {
+	t.Helper()
+	if os.Getenv("HOOKS_TEST_INSIDE") != "unified" {
+		systemctl(t, "stop", "slipway-hook-*.scope")
+	}
+	noScopes(t)
+}
+
 // A run is in a scope of its own while it lasts, and the scope goes with it.
 func TestScope(t *testing.T) {
 	needsSystemd(t)
-	noScopes(t) // of tests before
+	endScopes(t)
 	s, begun, proceed := paused(t)
 	r := newRunner(t)
 	r.Container = newScopes(t)
@@ -176,12 +185,7 @@ func TestScopeOfDaemon(t *testing.T) {
 	if err := unix.Kill(left[0], unix.SIGKILL); err != nil {
 		t.Error(err)
 	}
-	// In a container nobody tells systemd that a cgroup of v1 has become empty.
-	if os.Getenv("HOOKS_TEST_INSIDE") == "unified" {
-		noScopes(t)
-	} else {
-		systemctl(t, "stop", "slipway-hook-*.scope")
-	}
+	endScopes(t)
 }
 
 // Names of runs may be anything.

@@ -41,13 +41,13 @@ func (e *Engine) scripts(ctx context.Context, t *Ticket) Result {
 	switch {
 	case err != nil:
 		return failure(ctx, err)
-	case nothing != "":
-		return success("", fmt.Sprintf("%s: %s", t.Event, nothing))
-	}
-	if e.opts.Choose != nil {
+	case e.opts.Choose != nil:
 		if list, err = e.opts.Choose(t.Event, list); err != nil {
 			return failure(ctx, err)
 		}
+	}
+	if nothing != "" {
+		return success("", fmt.Sprintf("%s: %s", t.Event, nothing))
 	}
 	began := time.Now()
 	var lines []string
