@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/service/codedeploy/types"
@@ -203,6 +204,8 @@ func TestService(t *testing.T) {
 			if got := h.status(); got.Version != "2.0.0-new" || got.Hooks.Mode != containSystemd {
 				t.Errorf("status after the upgrade: %+v", got)
 			}
+			h.hungManager(len(tests))
+			h.limited(len(tests) + 1)
 			ctl("stop", systemd.UnitName)
 			if !h.alive(daemon) {
 				t.Error("the daemon did not survive the stop of the agent")
@@ -248,6 +251,52 @@ func (h *serviceHost) disturb(number int, do func(pid int), daemon *string) {
 	if !h.alive(*daemon) {
 		t.Error("the daemon of the first deployment is gone")
 	}
+}
+
+// hungManager makes a deployment while systemd answers nobody: it succeeds without scopes, and that is told once.
+func (h *serviceHost) hungManager(number int) {
+	h.t.Helper()
+	h.proceed(number)
+	key := fmt.Sprintf("slow%d.zip", number)
+	h.put(key, slow(number))
+	h.must(syscall.Kill(h.machine.Leader(), syscall.SIGSTOP))
+	status, problem := h.end(h.create(key))
+	h.must(syscall.Kill(h.machine.Leader(), syscall.SIGCONT))
+	if status != types.DeploymentStatusSucceeded {
+		h.t.Errorf("deployment while systemd hangs = %s, %s", status, problem)
+	}
+	log := h.journal()
+	if n := strings.Count(log, "hooks do not get their usual container"); n != 1 {
+		h.t.Errorf("told %d times that there is no scope", n)
+	}
+	if !strings.Contains(log, "script: the script ran without a container: start slipway-hook-") || !strings.Contains(log, "systemd does not answer") {
+		h.t.Error("the runs do not say that they had no scope")
+	}
+}
+
+// limited makes a deployment with limits that systemd takes and nobody enforces here: the run says so.
+func (h *serviceHost) limited(number int) {
+	h.t.Helper()
+	h.must(os.MkdirAll(h.inside("/etc/slipway/conf.d"), 0o755))
+	h.must(os.WriteFile(h.inside("/etc/slipway/conf.d/limits.yml"), []byte("hooks: {limits: {memory: 512MiB}}\n"), 0o644))
+	h.machine.Must("systemctl", "restart", systemd.UnitName)
+	h.proceed(number)
+	key := fmt.Sprintf("slow%d.zip", number)
+	h.put(key, slow(number))
+	if status, problem := h.end(h.create(key)); status != types.DeploymentStatusSucceeded {
+		h.t.Errorf("deployment with limits = %s, %s", status, problem)
+	}
+	if log := h.journal(); !strings.Contains(log, "the script ran without these limits, which cannot be enforced here: memory") {
+		h.t.Error("the run does not say that its limit is not enforced")
+	}
+}
+
+func (h *serviceHost) journal() string {
+	h.t.Helper()
+	h.machine.Must("journalctl", "--sync")
+	out, err := h.machine.Enter(h.t.Context(), "journalctl", "-u", systemd.UnitName, "--no-pager", "-o", "cat").Output()
+	h.must(err)
+	return string(out)
 }
 
 // proceed lets the slow hook end.
