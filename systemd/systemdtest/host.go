@@ -91,8 +91,18 @@ func (h *Host) must(err error) {
 	}
 }
 
-// holderScript mounts the disk and waits for the end of its input. What systemd-nspawn leaves in /run is covered.
+// holderScript mounts the disk and waits for the end of its input. What systemd-nspawn leaves in /run is covered. Mounts that the host does not
+// need are let go first: a copy of them here would keep another test from unmounting what lies below.
 const holderScript = `set -e
+mounts=$(cat /proc/self/mountinfo)
+while read -r _ _ _ _ at _; do
+	case $at in / | /proc | /proc/* | /sys | /sys/* | /dev | /dev/pts | /dev/mqueue | /run) continue ;; esac
+	case $1/ in "$at"/*) continue ;; esac
+	case $2/ in "$at"/*) continue ;; esac
+	umount -l "$at" 2>/dev/null || :
+done <<END
+$mounts
+END
 mount -t tmpfs -o "mode=755,size=$3" slipway-test "$1"
 mkdir "$1/upper" "$1/work" "$1/root"
 mount -t overlay -o "lowerdir=$2,upperdir=$1/upper,workdir=$1/work" slipway-test "$1/root"

@@ -63,7 +63,7 @@ func TestHost(t *testing.T) {
 	if after := machine(); after != before {
 		t.Errorf("the machine was changed: %s\nafter: %s", before, after)
 	}
-	if mounts, err := os.ReadFile("/proc/self/mountinfo"); err != nil || strings.Contains(string(mounts), "slipway-test") {
+	if mounts, err := os.ReadFile("/proc/self/mountinfo"); err != nil || strings.Contains(string(mounts), " slipway-test ") {
 		t.Errorf("mounts are left (%v): %s", err, mounts)
 	}
 	for _, dir := range h.groups {
