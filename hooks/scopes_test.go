@@ -122,7 +122,7 @@ func noScopes(t *testing.T) {
 // endScopes ends the scopes of tests before, and what may still run in them.
 func endScopes(t *testing.T) {
 	t.Helper()
-	systemctl(t, "stop", "slipway-hook-*.scope")
+	_ = exec.Command("systemctl", "stop", "slipway-hook-*.scope").Run() // one may go away by itself meanwhile
 	noScopes(t)
 }
 
