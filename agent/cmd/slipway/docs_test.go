@@ -14,9 +14,15 @@ import (
 
 var update = flag.Bool("update", false, "rewrite golden files and generated documentation")
 
-// docs/configuration.md holds the table of keys between two marks; it is generated from the table that the program reads by.
+// docs/configuration.md holds the table of keys; it is generated from the table that the program reads by.
 func TestConfigurationIsDocumented(t *testing.T) {
-	const name, begin, end = "../../../docs/configuration.md", "<!-- keys -->\n", "<!-- /keys -->\n"
+	generated(t, "../../../docs/configuration.md", "keys", keyTable())
+}
+
+// generated holds what stands between two marks of a document to a text, or writes it there.
+func generated(t *testing.T, name, mark, text string) {
+	t.Helper()
+	begin, end := "<!-- "+mark+" -->\n", "<!-- /"+mark+" -->\n"
 	data, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
@@ -26,7 +32,7 @@ func TestConfigurationIsDocumented(t *testing.T) {
 	if !ok || !ok2 {
 		t.Fatalf("%s has no %q … %q", name, begin, end)
 	}
-	want := before + begin + keyTable() + end + after
+	want := before + begin + text + end + after
 	if *update {
 		if err := os.WriteFile(name, []byte(want), 0o644); err != nil {
 			t.Fatal(err)

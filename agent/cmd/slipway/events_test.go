@@ -3,37 +3,15 @@ package main
 import (
 	"cmp"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
-
-	gocmp "github.com/google/go-cmp/cmp"
 
 	"slipway/lifecycle"
 )
 
-// docs/events.md holds the kinds of deployments between two marks; it is generated from the table that slipway explain reads.
+// docs/events.md holds the kinds of deployments; it is generated from the table that slipway explain reads.
 func TestEventsAreDocumented(t *testing.T) {
-	const name, begin, end = "../../../docs/events.md", "<!-- kinds -->\n", "<!-- /kinds -->\n"
-	data, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, rest, ok := strings.Cut(string(data), begin)
-	_, after, ok2 := strings.Cut(rest, end)
-	if !ok || !ok2 {
-		t.Fatalf("%s has no %q … %q", name, begin, end)
-	}
-	want := before + begin + kindTables() + end + after
-	if *update {
-		if err := os.WriteFile(name, []byte(want), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	if diff := gocmp.Diff(want, string(data)); diff != "" {
-		t.Errorf("%s is out of date (make golden):\n%s", name, diff)
-	}
+	generated(t, "../../../docs/events.md", "kinds", kindTables())
 }
 
 func kindTables() string {
