@@ -28,22 +28,24 @@ func minutesAgo(n float64) time.Time {
 // examples are the three looks of the page that an operator knows: nothing to do, a deployment, a failed one.
 func examples() map[string]func() (Page, Report) {
 	base := func() (Page, Report) {
-		return Page{
-				Host: "arn:aws:ec2:eu-west-1:123456789012:instance/i-0a1b2c3d4e5f67890", Version: "1.2.3", Started: minutesAgo(60 * 50), Link: "online", LinkGood: true, LinkSince: minutesAgo(60 * 50),
-				Live: []PageLive{{Group: "live (8e1f0e5e)", Revision: "s3://bundles/tinitter-41.zip", Deployment: "d-AAAAAAAA1", Since: minutesAgo(200)}},
-				Deployments: []PageDeployment{{
-					ID: "d-AAAAAAAA1", Group: "live", Revision: "s3://bundles/tinitter-41.zip", Outcome: OutcomeSucceeded, Installed: true, Began: minutesAgo(201), Ended: minutesAgo(200),
-					Events: []PageEvent{
-						{"ApplicationStop", OutcomeSucceeded, minutesAgo(201), 2 * time.Second, ""},
-						{"DownloadBundle", OutcomeSucceeded, minutesAgo(200.9), 11 * time.Second, ""},
-						{"Install", OutcomeSucceeded, minutesAgo(200.6), 800 * time.Millisecond, ""},
-						{"ValidateService", OutcomeSucceeded, minutesAgo(200.5), 30 * time.Second, ""},
-					},
-				}},
-			}, Report{
-				State: Healthy, Since: minutesAgo(190), Checked: pageNow.Add(-2 * time.Second), Took: 3 * time.Millisecond, Good: 2280, Rise: 2, Fall: 3,
-				Probes: []ProbeResult{{Name: "http", OK: true}, {Name: "tcp db:3306", OK: true}},
-			}
+		page := Page{
+			Host: "arn:aws:ec2:eu-west-1:123456789012:instance/i-0a1b2c3d4e5f67890", Version: "1.2.3", Started: minutesAgo(60 * 50), Link: "online", LinkGood: true, LinkSince: minutesAgo(60 * 50),
+			Live: []PageLive{{Group: "live (8e1f0e5e)", Revision: "s3://bundles/tinitter-41.zip", Deployment: "d-AAAAAAAA1", Since: minutesAgo(200)}},
+			Deployments: []PageDeployment{{
+				ID: "d-AAAAAAAA1", Group: "live", Revision: "s3://bundles/tinitter-41.zip", Outcome: OutcomeSucceeded, Installed: true, Began: minutesAgo(201), Ended: minutesAgo(200),
+				Events: []PageEvent{
+					{"ApplicationStop", OutcomeSucceeded, minutesAgo(201), 2 * time.Second, ""},
+					{"DownloadBundle", OutcomeSucceeded, minutesAgo(200.9), 11 * time.Second, ""},
+					{"Install", OutcomeSucceeded, minutesAgo(200.6), 800 * time.Millisecond, ""},
+					{"ValidateService", OutcomeSucceeded, minutesAgo(200.5), 30 * time.Second, ""},
+				},
+			}},
+		}
+		report := Report{
+			State: Healthy, Since: minutesAgo(190), Checked: pageNow.Add(-2 * time.Second), Took: 3 * time.Millisecond, Good: 2280, Rise: 2, Fall: 3,
+			Probes: []ProbeResult{{Name: "http", OK: true}, {Name: "tcp db:3306", OK: true}},
+		}
+		return page, report
 	}
 	return map[string]func() (Page, Report){
 		"idle": base,
