@@ -26,14 +26,14 @@ go-toolchain:
 
 .PHONY: build
 build: go-toolchain ## build bin/slipway and bin/slipway-lab for this machine
-	$(GOBUILD) -o bin/slipway ./agent/cmd/slipway
-	$(GOBUILD) -o bin/slipway-lab ./agent/cmd/slipway-lab
+	@$(GOBUILD) -o bin/slipway ./agent/cmd/slipway
+	@$(GOBUILD) -o bin/slipway-lab ./agent/cmd/slipway-lab
 
 ARCHES := amd64 arm64
 DIST   := dist
 .PHONY: build-all
 build-all: go-toolchain ## build static binaries for amd64 and arm64 into dist/
-	for arch in $(ARCHES); do GOOS=linux GOARCH=$$arch $(GOBUILD) -o $(DIST)/slipway_$(VERSION)_linux_$$arch ./agent/cmd/slipway || exit 1; done
+	@for arch in $(ARCHES); do GOOS=linux GOARCH=$$arch $(GOBUILD) -o $(DIST)/slipway_$(VERSION)_linux_$$arch ./agent/cmd/slipway || exit 1; done
 
 .PHONY: demo
 demo: go-toolchain ## the main job on the embedded lab: three deployments of a real PHP site, driven by the aws client
