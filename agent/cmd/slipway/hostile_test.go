@@ -115,22 +115,29 @@ func hostileRows(bytes int) []hostileRow {
 	}
 }
 
-// TestHostileTable runs hooks that do what they should not by the built program, and prints what came of each.
+// TestHostileTable runs hooks that do what they should not by the built program, and prints what came of each: in the best container that this
+// host has, and in none. TestHostileTableInSystemd does it in scopes.
 func TestHostileTable(t *testing.T) {
-	h := &host{t: t, dir: t.TempDir()}
-	if err := os.Chmod(h.dir, 0o755); err != nil {
-		t.Fatal(err)
+	modes := []string{"auto", "none"}
+	if mode := os.Getenv(containmentEnv); mode != "" {
+		modes = []string{mode}
 	}
+	rows := hostileRows(times(t, "HOSTILE_BYTES", 1<<27)) // `make hostile` writes a gigabyte
+	for _, mode := range modes {
+		t.Run(mode, func(t *testing.T) { hostileTable(t, mode, rows) })
+	}
+}
+
+func hostileTable(t *testing.T, mode string, rows []hostileRow) {
+	h := &host{t: t, dir: t.TempDir()}
 	for dir := h.dir; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) { // users other than ours have to get in
 		if err := os.Chmod(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
 	h.config = h.file("slipway.yml", "root_dir: "+h.dir+"/root\n")
-	mode := hostileMode(t, h)
 	var mu sync.Mutex
 	table := map[string]string{}
-	rows := hostileRows(times(t, "HOSTILE_BYTES", 1<<27)) // `make hostile` writes a gigabyte
 	t.Run("rows", func(t *testing.T) {
 		for _, row := range rows {
 			t.Run(row.name, func(t *testing.T) {
@@ -147,29 +154,13 @@ func TestHostileTable(t *testing.T) {
 			})
 		}
 	})
-	t.Logf("hostile: containment %s", or(mode, "that of the program, which has no choice"))
+	t.Logf("hostile: containment %s", mode)
 	t.Logf("hostile: %-36s  %-4s  %-8s  %-8s  %s", "the hook", "code", "took", "left", "told")
 	for _, row := range rows {
 		if line := table[row.name]; line != "" {
 			t.Log("hostile: " + line)
 		}
 	}
-}
-
-// hostileMode is the mode of containment, as the program calls it; empty where it has no choice.
-func hostileMode(t *testing.T, h *host) string {
-	t.Helper()
-	out, err := h.program("config", "print", "--explain", "--config", h.config).CombinedOutput()
-	if err != nil {
-		t.Fatalf("config print: %v\n%s", err, out)
-	}
-	if !bytes.Contains(out, []byte("hooks.containment")) {
-		return ""
-	}
-	if mode := os.Getenv(containmentEnv); mode != "" {
-		return mode
-	}
-	return "auto"
 }
 
 // hostile runs a row. On a host that is busy with other things the kernel itself may be late: then once more.
