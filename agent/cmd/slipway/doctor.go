@@ -152,6 +152,7 @@ func (p *program) checklist(ctx context.Context, c *config.Config) []doctor.Chec
 		doctor.OtherAgent("other agents", "/proc", "/"),
 		doctor.Unit("unit", "/", systemd.UnitName, systemd.HoldFile),
 		{Name: "agent", Run: func(context.Context) doctor.Result { return polled(c) }},
+		{Name: "where hooks live", Run: func(context.Context) doctor.Result { return contained(c.RootDir) }},
 		{Name: "last deployment", Run: func(context.Context) doctor.Result { return deployed(c.RootDir) }},
 		{Name: "balancer's path", Run: func(ctx context.Context) doctor.Result { return answered(ctx, c) }},
 	}
@@ -361,6 +362,18 @@ func polled(c *config.Config) doctor.Result {
 		return problem(doctor.Fail, "systemctl restart slipway; a hook in hand goes on", "the last answer to a poll is %s old", time.Since(r.LastPoll).Round(time.Second))
 	}
 	return fine("running, PID %d, last poll %s ago", r.PID, time.Since(r.LastPoll).Round(time.Second))
+}
+
+// contained tells what holds hooks together, as the agent has found it.
+func contained(root string) doctor.Result {
+	r, err := readReport(root)
+	switch {
+	case err != nil || r == nil || r.Hooks == nil:
+		return skipped("no agent has said so yet")
+	case r.Hooks.Mode == containNone:
+		return problem(doctor.Warn, "run the agent as root under systemd, or mount cgroup v2; hooks.containment: auto takes what there is", "hooks are held together by their process group alone: %s", r.Hooks.Reason)
+	}
+	return fine("%s", r.Hooks)
 }
 
 func deployed(root string) doctor.Result {
