@@ -51,11 +51,7 @@ FUZZTIME ?= 20s
 FUZZLONG ?= $(FUZZTIME)
 .PHONY: fuzz
 fuzz: go-toolchain ## every fuzz target for FUZZTIME (20s), those of the appspec and its linter for FUZZLONG
-	@for pkg in $$(go list ./...); do \
-	  case $$pkg in */appspec|*/appspec/*) time=$(FUZZLONG) ;; *) time=$(FUZZTIME) ;; esac; \
-	  for t in $$(go test -list '^Fuzz' $$pkg 2>/dev/null | grep '^Fuzz'); do \
-	    echo "== $$pkg $$t"; go test $$pkg -run '^$$' -fuzz "^$$t$$" -fuzztime $$time -fuzzminimizetime 10x || exit 1; \
-	  done; done
+	@FUZZTIME=$(FUZZTIME) FUZZLONG=$(FUZZLONG) packaging/fuzz/run
 
 .PHONY: lint
 lint: go-toolchain ## go vet, gofumpt and golangci-lint with the import rules
