@@ -263,7 +263,14 @@ func TestS3PutsUpWith(t *testing.T) {
 			}
 			return false
 		}
-		if _, _, err := s.fetch(S3Location{Key: "k"}); err == nil || !strings.Contains(err.Error(), "unexpected EOF") || len(s.requests) != 4+partAttempts {
+		_, _, err := s.fetch(S3Location{Key: "k"})
+		tries := 0 // of that part: how far the others have come by then is a matter of chance
+		for _, r := range s.requests {
+			if strings.Contains(r, "bytes=2097152-") {
+				tries++
+			}
+		}
+		if err == nil || !strings.Contains(err.Error(), "unexpected EOF") || tries != partAttempts {
 			t.Errorf("Fetch() = %v after %q", err, s.requests)
 		}
 	})
