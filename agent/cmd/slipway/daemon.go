@@ -116,10 +116,14 @@ func (d *daemon) run(ctx context.Context) error {
 		return err
 	}
 	context.AfterFunc(ctx, d.stopping)
+	defer time.AfterFunc(settled, letGo).Stop()
 	a.Run(ctx)
 	d.log.Info("stopped")
 	return nil
 }
+
+// settled is when the start is over: configuration read, identity known, the first poll sent.
+const settled = 5 * time.Second
 
 // recovery is the time that systemd gives to finishing or undoing an installation at the start.
 const recovery = 15 * time.Minute
