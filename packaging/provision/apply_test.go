@@ -92,7 +92,7 @@ func (a *amazon) run(_ context.Context, c command) (reply, error) {
 		}
 		data, _ := os.ReadFile(file)
 		out := ""
-		for _, m := range madeBy.FindAllStringSubmatch(string(data), -1) {
+		for _, m := range madeBy().FindAllStringSubmatch(string(data), -1) {
 			out += m[2] + "\n"
 		}
 		return reply{out: out, all: out}, nil

@@ -6,13 +6,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 )
 
 // madeBy finds what a schema makes.
-var madeBy = regexp.MustCompile("(?im)^\\s*CREATE\\s+(?:UNIQUE\\s+)?(TABLE|INDEX|VIEW)\\s+(?:IF\\s+NOT\\s+EXISTS\\s+)?[`\"]?(\\w+)")
+var madeBy = newForm("(?im)^\\s*CREATE\\s+(?:UNIQUE\\s+)?(TABLE|INDEX|VIEW)\\s+(?:IF\\s+NOT\\s+EXISTS\\s+)?[`\"]?(\\w+)")
 
 // schemaText is the schema of a profile with the names of the tables and views, and of the indexes, that it makes.
 func (d *database) schemaText() (text string, tables, indexes []string, err error) {
@@ -24,7 +23,7 @@ func (d *database) schemaText() (text string, tables, indexes []string, err erro
 		}
 		text = string(data)
 	}
-	for _, m := range madeBy.FindAllStringSubmatch(text, -1) {
+	for _, m := range madeBy().FindAllStringSubmatch(text, -1) {
 		if strings.EqualFold(m[1], "INDEX") {
 			indexes = append(indexes, m[2])
 		} else {

@@ -5,6 +5,7 @@ import (
 	"path"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // kind is how the value of a key is written.
@@ -49,22 +50,33 @@ type key struct {
 	set      func(*Profile, value)
 }
 
+// form is what a text has to look like. It is compiled when it is first asked for: the program that this package is a part of is started for every
+// hook, and nearly always for something else.
+type form func() *regexp.Regexp
+
+func newForm(expression string) form {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expression) })
+}
+
+// MatchString reports whether a text has the form.
+func (f form) MatchString(text string) bool { return f().MatchString(text) }
+
 var (
-	nameForm    = regexp.MustCompile(`^[a-z][a-z0-9-]{0,31}$`)
-	zoneForm    = regexp.MustCompile(`^[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}$`)
-	packageForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.+_:-]*$`)
-	unitForm    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9@._-]*$`)
-	versionForm = regexp.MustCompile(`^[0-9]+\.[0-9]+$`)
-	hostForm    = regexp.MustCompile(`^[A-Za-z0-9.:%_-]+$`)
-	sqlForm     = regexp.MustCompile(`^[A-Za-z0-9_]{1,64}$`)
-	urlPathForm = regexp.MustCompile(`^/[A-Za-z0-9._/-]*$`)
-	userForm    = regexp.MustCompile(`^[a-z_][a-z0-9_-]*\$?$`)
-	modeForm    = regexp.MustCompile(`^0?[0-7]{3}$|^0?[0-7]{4}$`)
-	iniForm     = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*$`)
-	prefixForm  = regexp.MustCompile(`^[A-Z][A-Z0-9_]*$`)
+	nameForm    = newForm(`^[a-z][a-z0-9-]{0,31}$`)
+	zoneForm    = newForm(`^[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}$`)
+	packageForm = newForm(`^[A-Za-z0-9][A-Za-z0-9.+_:-]*$`)
+	unitForm    = newForm(`^[A-Za-z0-9][A-Za-z0-9@._-]*$`)
+	versionForm = newForm(`^[0-9]+\.[0-9]+$`)
+	hostForm    = newForm(`^[A-Za-z0-9.:%_-]+$`)
+	sqlForm     = newForm(`^[A-Za-z0-9_]{1,64}$`)
+	urlPathForm = newForm(`^/[A-Za-z0-9._/-]*$`)
+	userForm    = newForm(`^[a-z_][a-z0-9_-]*\$?$`)
+	modeForm    = newForm(`^0?[0-7]{3}$|^0?[0-7]{4}$`)
+	iniForm     = newForm(`^[A-Za-z_][A-Za-z0-9_.-]*$`)
+	prefixForm  = newForm(`^[A-Z][A-Z0-9_]*$`)
 )
 
-func matches(form *regexp.Regexp, otherwise string) func(string) string {
+func matches(form form, otherwise string) func(string) string {
 	return func(s string) string {
 		if form.MatchString(s) {
 			return ""
