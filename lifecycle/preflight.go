@@ -49,8 +49,8 @@ func (e *Engine) preflight(ctx context.Context, d *Deployment, archive string) p
 	if look.err != nil {
 		return look
 	}
-	doubts, notes := e.unrunnable(d, look.spec, archive)
-	look.unless, look.notes = append(look.unless, doubts...), append(look.notes, notes...)
+	doubts, likely, notes := e.unrunnable(d, look.spec, archive)
+	look.unless, look.notes = append(look.unless, doubts...), slices.Concat(look.notes, notes, likely)
 	made, unlock, err := plan(ctx, e.request(d, look.spec, archive))
 	if err == nil {
 		unlock()
@@ -137,9 +137,9 @@ func missingScripts(spec *appspec.Spec, archive string) []doubt {
 
 // unrunnable finds the scripts of this revision that are there and cannot be run: as a user who does not exist or may not get to them, say. Where
 // the archive is now does not matter for that, but where it will be.
-func (e *Engine) unrunnable(d *Deployment, spec *appspec.Spec, archive string) (doubts []doubt, notes []string) {
+func (e *Engine) unrunnable(d *Deployment, spec *appspec.Spec, archive string) (doubts []doubt, likely, notes []string) {
 	if e.opts.Runner == nil {
-		return nil, nil
+		return nil, nil, nil
 	}
 	set := e.settings.Load()
 	extra, err := e.envFile(d)
@@ -157,19 +157,19 @@ func (e *Engine) unrunnable(d *Deployment, spec *appspec.Spec, archive string) (
 				continue
 			}
 			path, _ := within(e.root.archive(d), s.Location)
-			certain, likely := e.opts.Runner.Check(hooks.Script{
+			certain, perhaps := e.opts.Runner.Check(hooks.Script{
 				Dir: e.root.own("runs"), Path: path, Name: s.Location, Env: set.Environ, RunAs: s.RunAs, RunAsSet: s.RunAsSet, RunAsMode: set.RunAsMode, Sudo: s.Sudo,
 			}, archive, e.root.archive(d))
 			at := fmt.Sprintf("%s:%d:%d: %s: ", spec.Name, s.LocationPos.Line, s.LocationPos.Col, row.name)
 			if certain != nil {
 				doubts = append(doubts, doubt{row.name, i, fmt.Errorf("%s%w", at, certain)})
 			}
-			if likely != nil {
-				notes = append(notes, at+likely.Error())
+			if perhaps != nil {
+				likely = append(likely, at+perhaps.Error())
 			}
 		}
 	}
-	return doubts, notes
+	return doubts, likely, notes
 }
 
 func isThere(path string) bool {
@@ -271,8 +271,10 @@ func runsBefore(list []Event, point doubt, scriptsOf func(Event) []string) strin
 			if ev == point.at {
 				names = names[:min(len(names), point.script)]
 			}
-			if len(names) > 0 {
-				return names[0]
+			for _, name := range names {
+				if name != "" {
+					return name
+				}
 			}
 		}
 		if ev == point.at {

@@ -77,6 +77,10 @@ func (e *Engine) Preview(ctx context.Context, d *Deployment, list []Event, archi
 	p := &Preview{Deployment: d, Archive: archive, Events: make([]Forecast, len(list))}
 	look := e.inspect(d, archive)
 	p.Spec = look.spec
+	if look.err == nil {
+		doubts, _, notes := e.unrunnable(d, look.spec, archive) // what is only likely is a problem of the script's own
+		look.unless, look.notes = append(look.unless, doubts...), append(look.notes, notes...)
+	}
 	if look.err == nil && slices.Contains(list, Install) {
 		if err := e.previewInstall(ctx, d, &look, p); err != nil {
 			return nil, err
@@ -219,6 +223,7 @@ func (p *Preview) weigh(ctx context.Context, e *Engine, list []Event, look *pref
 		}
 		p.Problems = append(p.Problems, failing)
 	}
+	found := map[Event]map[int]bool{} // the scripts that are found early, by their place
 	for _, doubt := range look.unless {
 		unless := runsBefore(list, doubt, scriptsOf)
 		if doubt.at != Install && (unless != "" || early < 0) {
@@ -230,15 +235,29 @@ func (p *Preview) weigh(ctx context.Context, e *Engine, list []Event, look *pref
 		failing := Problem{Event: doubt.at, Code: UnknownError, Err: doubt.err, Unless: unless}
 		if unless == "" && early >= 0 {
 			failing.Event, failing.Early = list[early], true
+			if found[doubt.at] == nil {
+				found[doubt.at] = map[int]bool{}
+			}
+			found[doubt.at][doubt.script] = true
 		}
 		p.Problems = append(p.Problems, failing)
 	}
-	for _, failing := range own {
-		if slices.ContainsFunc(p.Problems, func(q Problem) bool { return q.Early && failing.Code == ScriptMissing && p.ofThis(failing) }) {
-			continue // it has been found early
+	// A script that cannot be started puts nothing right either.
+	startable := func(ev Event) []string {
+		names := scriptsOf(ev)
+		for i, name := range names {
+			if slices.ContainsFunc(own, func(q Problem) bool { return q.Event == ev && q.Script == name }) {
+				names[i] = ""
+			}
 		}
-		index := slices.IndexFunc(p.scripts(failing.Event), func(s Planned) bool { return s.Location == failing.Script })
-		failing.Unless = runsBefore(list, doubt{at: failing.Event, script: max(index, 0)}, scriptsOf)
+		return names
+	}
+	for _, failing := range own {
+		index := max(slices.IndexFunc(p.scripts(failing.Event), func(s Planned) bool { return s.Location == failing.Script }), 0)
+		if found[failing.Event][index] && p.ofThis(failing) {
+			continue
+		}
+		failing.Unless = runsBefore(list, doubt{at: failing.Event, script: index}, startable)
 		p.Problems = append(p.Problems, failing)
 	}
 	slices.SortStableFunc(p.Problems, func(a, b Problem) int {

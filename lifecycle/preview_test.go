@@ -413,6 +413,22 @@ func TestPreviewProblems(t *testing.T) {
 			want: []problem{{Event: ValidateService, Script: "no.sh", Code: ScriptMissing, Unless: "p.sh"}},
 		},
 		{
+			name: "user unknown, found early", list: inPlace, hooks: []string{"AfterInstall=p.sh"}, files: map[string]string{"appspec.yml": "RUNAS"},
+			want: []problem{{Event: ApplicationStop, Code: UnknownError, Early: true}}, message: "no-such-user",
+		},
+		{
+			name: "user unknown, and nobody looks early", list: []Event{DownloadBundle, Install, AfterInstall}, files: map[string]string{"appspec.yml": "RUNAS"},
+			want: []problem{{Event: AfterInstall, Script: "p.sh", Code: ScriptFailed}}, message: "no-such-user",
+		},
+		{
+			name: "line end of Windows, found early", list: inPlace, hooks: []string{"AfterInstall=odd.sh"}, files: map[string]string{"odd.sh": "#!/bin/sh\r\nexit 0\r\n"},
+			want: []problem{{Event: ApplicationStop, Code: UnknownError, Early: true}}, message: "carriage return",
+		},
+		{
+			name: "a script that cannot be started puts nothing right", list: inPlace, hooks: []string{"BeforeInstall=odd.sh", "AfterInstall=odd.sh"}, files: map[string]string{"odd.sh": "#!/no/such/interpreter\n"},
+			want: []problem{{Event: BeforeInstall, Script: "odd.sh", Code: ScriptFailed}, {Event: AfterInstall, Script: "odd.sh", Code: ScriptFailed}},
+		},
+		{
 			name: "interpreter missing", list: inPlace, hooks: []string{"AfterInstall=odd.sh"}, files: map[string]string{"odd.sh": "#!/no/such/interpreter\n"},
 			want: []problem{{Event: AfterInstall, Script: "odd.sh", Code: ScriptFailed}}, message: "/no/such/interpreter",
 		},
@@ -441,6 +457,9 @@ func TestPreviewProblems(t *testing.T) {
 			}
 			files := map[string]string{"appspec.yml": b.appspecOf(tt.hooks...), "p.sh": proofScript, "content/f": "new"}
 			maps.Copy(files, tt.files)
+			if files["appspec.yml"] == "RUNAS" {
+				files["appspec.yml"] = b.appspecOf("AfterInstall=p.sh") + "      runas: no-such-user\n"
+			}
 			b.put("new", files)
 			p := b.previewed(b.spec("d-2", "new"), tt.list...)
 			var got []problem
