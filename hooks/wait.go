@@ -154,7 +154,8 @@ func (r *Run) Stop() error {
 	if p, _ := readProc(b.PID); p.pid == 0 || p.start != b.StartTime || b.BootID != bootID() {
 		return nil // gone, and its number may be another's
 	}
-	if err := unix.Kill(b.PID, unix.SIGTERM); err != nil {
+	// It may end between the look and the signal.
+	if err := unix.Kill(b.PID, unix.SIGTERM); err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("stop run: signal shim %d: %w", b.PID, err)
 	}
 	return nil
