@@ -277,8 +277,12 @@ func TestLocalDiverges(t *testing.T) {
 			t.Errorf("%+v, %v, want %s in place of %s", got, err, deployment, service)
 		}
 	}
-	deploy(local)
-	deploy(local)
+	first := deploy(local)
+	alone := deploy(local)
+	notes("", "", "")
+	undone := deploy(func(d *Deployment) { d.Undoes, d.ReuseFrom = alone, first }) // going back among them is no divergence either
+	notes("", "", "")
+	deploy(func(d *Deployment) { d.Undoes, d.ReuseFrom = undone, alone })
 	notes("", "", "")
 	deploy(func(d *Deployment) { d.ID, d.Local = "d-SERVICE01", false })
 	notes("", "", "")

@@ -142,6 +142,8 @@ func (e *Engine) pastService(d *Deployment, before string) string {
 		return d.Undoes
 	case note.Deployment == was && (d.Undoes == "" || note.To == ""):
 		return note.Undoes
+	case strings.HasSuffix(was, localSuffix) && note.Deployment != was: // the service knows nothing of what was installed, nor of its undo
+		return ""
 	case d.Undoes != "" || strings.HasSuffix(was, localSuffix):
 		return d.Undoes
 	}

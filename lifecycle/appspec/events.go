@@ -2,6 +2,7 @@ package appspec
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -42,8 +43,12 @@ func CheckEvents(spec *Spec, possible, mapped []string) error {
 		if _, ok := defaultEvents[name]; ok || slices.Contains(spec.Events(), name) {
 			continue
 		}
+		help := "add it to hooks"
+		if meant := Meant(name, append(slices.Sorted(maps.Keys(defaultEvents)), spec.Events()...)); meant != "" {
+			help = "did you mean " + meant + "?"
+		}
 		return &Error{Diagnostic: spec.src.diagnostic("", Pos{}, 0,
-			fmt.Sprintf("the deployment asks for the lifecycle event %s, which the file does not have", shown(name)), "add it to hooks")}
+			fmt.Sprintf("the deployment asks for the lifecycle event %s, which the file does not have", shown(name)), help)}
 	}
 	return nil
 }

@@ -35,7 +35,7 @@ Credentials for S3 are those of the on-premises file, else of the environment, o
 or AWS_ENDPOINT_URL stands in for the endpoint. ` + gitHubTokenVariable + ` holds a token for private repositories.
 
 SIGINT and SIGTERM end a running script (TERM, hooks.grace, KILL) and a download; an installation in hand is finished. Exit codes: 0 the
-deployment succeeded, 1 it did not, 2 the command line is wrong.
+deployment succeeded, 1 it did not or was not begun, 2 there is no such option or argument, 78 the configuration is wrong.
 
 Called as codedeploy-local the program takes the same options and prints what that tool prints: docs/local.md has the differences.
 
@@ -101,6 +101,14 @@ func (p *program) local(ctx context.Context, o *localOptions) error {
 		return &exitError{exitFailure, errors.New(run.state())}
 	}
 	return nil
+}
+
+// configFlag is what a command that is recommended needs to find the same configuration, with a blank before it.
+func (p *program) configFlag() string {
+	if p.configFile == "" {
+		return ""
+	}
+	return " --config " + p.configFile
 }
 
 // localLoadOptions lay the named file over the agent's own (L-12).
@@ -297,7 +305,7 @@ func (r *localRun) state() string {
 		text += fmt.Sprintf(", and scripts have run, %s last", touched)
 	}
 	if installed && r.previous != "" {
-		text += fmt.Sprintf("; slipway rollback %s brings %s back", r.d.GroupID, r.previous)
+		text += fmt.Sprintf("; slipway rollback %s%s brings %s back", r.d.GroupID, r.p.configFlag(), r.previous)
 	}
 	return text
 }

@@ -44,6 +44,7 @@ func (p *program) codedeployLocal(args []string) int {
 		fmt.Fprintln(p.stdout, localVersion)
 		return exitFailure
 	}
+	outliveReader()
 	ctx, stop := interruptible(context.Background())
 	defer stop()
 	run, err := p.compatible(ctx, o)

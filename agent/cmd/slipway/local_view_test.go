@@ -223,3 +223,33 @@ func TestLocalEnvironment(t *testing.T) {
 		t.Errorf("environment:%s", env)
 	}
 }
+
+// Whoever reads the output may go in the middle, as head does: the deployment comes to its end.
+func TestLocalWithoutReader(t *testing.T) {
+	t.Parallel()
+	for _, as := range []string{"slipway", localName} {
+		d := newDesk(t)
+		d.tree("b", map[string]string{
+			"appspec.yml": "version: 0.0\nos: linux\nhooks:\n  BeforeInstall:\n    - location: say.sh\n  ValidateService:\n    - location: say.sh\n",
+			"say.sh":      "#!/bin/sh\necho hello\necho \"$LIFECYCLE_EVENT\" >>" + d.dir + "/proof\n",
+		})
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		args := []string{"-c", "T.yml", "-l", "b"}
+		if as == "slipway" {
+			args = append([]string{"local"}, args...)
+		}
+		cmd := d.command(as, args...)
+		cmd.Stdout, cmd.Stderr = w, w
+		r.Close() // before its first word
+		if err := cmd.Run(); err != nil {
+			t.Errorf("%s without a reader: %v", as, err)
+		}
+		w.Close()
+		if got := d.read("proof"); got != "BeforeInstall\nValidateService\n" {
+			t.Errorf("%s without a reader: %q ran", as, got)
+		}
+	}
+}

@@ -192,6 +192,7 @@ func (p *program) provisionApply(ctx context.Context, o provisionOptions) error 
 	}
 	fmt.Fprintf(out, "%s, profile %s\n", told.Platform, told.Profile)
 	syscall.Umask(0o022) // what is made must not depend on who is logged in
+	outliveReader()
 	outcome, err := profile.Apply(ctx, host, func(c provision.Change) { fmt.Fprintln(out, "done: "+c.String()) })
 	told.Changes = append(told.Changes, outcome.Done...)
 	told.Undone, told.Failed, told.NotDone = outcome.Undone, outcome.Failed, outcome.NotDone

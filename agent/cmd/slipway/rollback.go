@@ -62,7 +62,7 @@ type jsonRollback struct {
 	Deployment string      `json:"deployment,omitempty"` // the local one; none of a dry run
 	From       string      `json:"from"`
 	To         string      `json:"to"`
-	Service    string      `json:"service"` // the last of the service's on this host
+	Service    string      `json:"service"` // the last of the service's on this host; empty where it has deployed nothing to the group
 	Outcome    string      `json:"outcome"` // planned, succeeded, failed, interrupted
 	Installed  bool        `json:"installed"`
 	Planned    []string    `json:"planned_events"`
@@ -119,6 +119,11 @@ func (p *program) rollback(ctx context.Context, cfg *config.Config, given string
 	if !o.dry {
 		r.Deployment = d.ID
 		err = p.goBack(ctx, engine, d, list, r, out)
+		if diverged, told := lifecycle.Diverged(cfg.RootDir); told == nil && r.Installed {
+			if _, ok := diverged[group]; !ok { // the service has deployed nothing to this group
+				r.Service = ""
+			}
+		}
 		k.conclude(out, r)
 	}
 	if o.asJSON {
@@ -210,7 +215,7 @@ func (k *known) conclude(out io.Writer, r *jsonRollback) {
 	if r.Outcome == outcomeSucceeded {
 		fmt.Fprintf(out, "group %s has the revision of %s again\n", k.full(r.Group), r.To)
 	}
-	if r.Installed {
+	if r.Installed && r.Service != "" {
 		fmt.Fprintf(out, "this host has diverged from the record of the service, whose last deployment here is %s: the next deployment of the group mends that\n", r.Service)
 	}
 }

@@ -75,10 +75,13 @@ func (s *supervised) wait() {
 	}
 }
 
+// outliveReader keeps the program going when whoever reads its output goes: that is no reason to leave a deployment in the middle. To catch the
+// signal, other than to ignore it, is not inherited.
+func outliveReader() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
+
 // serve runs the daemon under the service manager, or without one where there is none (a container, a build host).
 func serve(run func(context.Context) error) error {
-	// Whoever reads the log may go: that is no reason to leave a deployment. To catch it, other than to ignore it, is not inherited.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	outliveReader()
 	s := &supervised{run: run, done: make(chan struct{})}
 	svc, err := service.New(s, &service.Config{
 		Name: "slipway", DisplayName: "Slipway", Description: "CodeDeploy agent of this instance",

@@ -213,6 +213,7 @@ func (r *rehearsal) carryOut(ctx context.Context, cfg *config.Config, scratch st
 		return failed(err)
 	}
 	syscall.Umask(0o022)
+	outliveReader()
 	set := r.p.settings(cfg, nil)
 	set.NoPreflight, set.Environ = true, withVariables(set.Environ, r.o.env)
 	opts := r.p.engineOptions(cfg, set, contain(cfg, log.Named("hooks")), log)
