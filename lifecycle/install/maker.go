@@ -134,7 +134,7 @@ func (m *maker) run(ctx context.Context) (*Plan, error) {
 func (m *maker) previous(ctx context.Context, text string) error {
 	if m.req.Adopt {
 		if lines, _ := parseCleanup(text); len(lines) > 0 {
-			return fmt.Errorf("plan adoption: deployment group %s has a list of its files already, %s, with %d lines: let it forget them first", m.req.Group, m.plan.instructions(cleanupSuffix), len(lines))
+			return fmt.Errorf("plan adoption: deployment group %s has a list of its files already, %s, with %d lines: slipway forget %[1]s lets it forget them first", m.req.Group, m.plan.instructions(cleanupSuffix), len(lines))
 		}
 		return nil
 	}

@@ -1,6 +1,7 @@
 package install
 
 import (
+	"cmp"
 	"fmt"
 	"iter"
 	"strings"
@@ -286,22 +287,25 @@ func (p *Plan) Summary() string {
 	c := p.Counts()
 	parts := []string{fmt.Sprintf("%d file%s (%s)", c.Files, plural(c.Files), bytesText(c.Bytes))}
 	for _, e := range []struct {
-		n    int
-		text string
+		n         int
+		one, many string
 	}{
-		{c.Links, "links"},
-		{c.Directories, "directories made"},
-		{c.Replaced, "replaced"},
-		{c.Unchanged, "unchanged"},
-		{c.Kept, "kept as found"},
-		{c.Adopted, "adopted"},
-		{len(p.leftOut), "left out"},
-		{c.Removed, "removed"},
-		{len(p.aside), "changed on this host and kept aside"},
-		{len(p.warnings), "warnings"},
+		{c.Links, "link", "links"},
+		{c.Directories, "directory made", "directories made"},
+		{c.Replaced, "replaced", ""},
+		{c.Unchanged, "unchanged", ""},
+		{c.Kept, "kept as found", ""},
+		{c.Adopted, "adopted", ""},
+		{len(p.leftOut), "left out", ""},
+		{c.Removed, "removed", ""},
+		{len(p.aside), "changed on this host and kept aside", ""},
+		{len(p.warnings), "warning", "warnings"},
 	} {
+		if e.n > 1 {
+			e.one = cmp.Or(e.many, e.one)
+		}
 		if e.n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", e.n, e.text))
+			parts = append(parts, fmt.Sprintf("%d %s", e.n, e.one))
 		}
 	}
 	return strings.Join(parts, ", ")

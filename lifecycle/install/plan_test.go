@@ -354,7 +354,7 @@ func TestOpsAndSummary(t *testing.T) {
 		"reset    /srv/app", "relink   /srv/app/link old", "add      /srv/app/new", "replace  /srv/app/old", "same     /srv/app/x",
 		"mkdir    /srv/app/newdir", "add      /srv/app/newdir/z", "remove   /srv/app/gone/y", "rmdir    /srv/app/gone",
 	}, got)
-	if got, want := p.Summary(), "3 files (10 B), 1 links, 1 directories made, 2 replaced, 1 unchanged, 2 removed"; got != want {
+	if got, want := p.Summary(), "3 files (10 B), 1 link, 1 directory made, 2 replaced, 1 unchanged, 2 removed"; got != want {
 		t.Errorf("Summary() = %q, want %q", got, want)
 	}
 	n := 0

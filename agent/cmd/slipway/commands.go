@@ -99,9 +99,9 @@ It reads the configuration of the official agent as it stands, and works in the 
 Exit codes:
   0   done
   1   it did not work; the message says what, why and what to do. verify: something differs; lint --strict: warnings
-  2   unknown command, flag or argument; lint: errors; plan: a deployment would change something
+  2   unknown command, flag or argument. lint: errors; plan and provision plan: something would change; provision verify: it has drifted
   3   status: the agent is not running
-  4   status: it cannot be told
+  4   status: it cannot be told; alb-check: likewise
   78  the configuration is wrong`
 
 const rootExamples = `  slipway run

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"slipway/lifecycle"
+	"slipway/lifecycle/appspec"
 )
 
 func (p *program) explainCommand() *cobra.Command {
@@ -60,6 +61,9 @@ func kindNamed(kinds []lifecycle.Kind, name string) (lifecycle.Kind, error) {
 			return k, nil
 		}
 	}
+	if meant := appspec.Meant(name, kindNames(kinds)); meant != "" {
+		return lifecycle.Kind{}, fmt.Errorf("%q is no kind of deployment: did you mean %s?", name, meant)
+	}
 	return lifecycle.Kind{}, fmt.Errorf("%q is no kind of deployment: it is one of %s", name, strings.Join(kindNames(kinds), ", "))
 }
 
@@ -68,7 +72,11 @@ func listKinds(out io.Writer, kinds []lifecycle.Kind) error {
 	for _, k := range kinds {
 		fmt.Fprintf(w, "%s\t%s\n", k.Name, k.Title)
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(out, "\nslipway explain %s tells the events of one\n", kinds[0].Name)
+	return err
 }
 
 // performer is who carries an event out.

@@ -18,6 +18,7 @@ import (
 
 	"slipway/agent/config"
 	"slipway/lifecycle"
+	"slipway/lifecycle/appspec"
 	"slipway/lifecycle/bundle"
 	"slipway/lifecycle/install"
 )
@@ -72,6 +73,19 @@ be made, 78 wrong configuration.`,
 	return cmd
 }
 
+// noEvent says that a name is none of an event, and which may be meant.
+func noEvent(name string) error {
+	known := lifecycle.Events()
+	names := make([]string, len(known))
+	for i, ev := range known {
+		names[i] = string(ev)
+	}
+	if meant := appspec.Meant(strings.TrimSpace(name), names); meant != "" {
+		return fmt.Errorf("%q is no lifecycle event: did you mean %s?", name, meant)
+	}
+	return fmt.Errorf("%q is no lifecycle event: it is one of %s", name, strings.Join(names, ", "))
+}
+
 // deployment is what is to be planned, as far as the command line says.
 func (o *planOptions) deployment() (*lifecycle.Deployment, lifecycle.Kind, []lifecycle.Event, error) {
 	kinds := slices.DeleteFunc(lifecycle.Kinds(), func(k lifecycle.Kind) bool { return !k.Installs() })
@@ -84,8 +98,11 @@ func (o *planOptions) deployment() (*lifecycle.Deployment, lifecycle.Kind, []lif
 		list = nil
 		for _, name := range o.events {
 			ev := lifecycle.Event(strings.TrimSpace(name))
-			if !ev.Known() || slices.Contains(list, ev) {
-				return nil, kind, nil, fmt.Errorf("--events: %q is given twice, or is none of %v", name, lifecycle.Events())
+			switch {
+			case slices.Contains(list, ev):
+				return nil, kind, nil, fmt.Errorf("--events: %s is given twice", ev)
+			case !ev.Known():
+				return nil, kind, nil, fmt.Errorf("--events: %w", noEvent(name))
 			}
 			list = append(list, ev)
 		}

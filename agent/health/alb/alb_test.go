@@ -93,6 +93,18 @@ func TestListensOnLoopbackOnly(t *testing.T) {
 	}
 }
 
+// A name that leads nowhere says nothing of the application.
+func TestNameWithoutAddress(t *testing.T) {
+	t.Parallel()
+	r, err := alb.Check(t.Context(), alb.Target{Address: "no-such-host.invalid:80"}, alb.Options{Pace: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Healthy || len(r.Findings) == 0 || r.Findings[0].Code != "unresolved" {
+		t.Errorf("%+v", r)
+	}
+}
+
 func TestCheckEndsWithItsContext(t *testing.T) {
 	address := raw(func(string) string { time.Sleep(20 * time.Second); return "" })(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)

@@ -92,7 +92,10 @@ func (i *inspection) unanswered(bad *Answer) {
 	t := i.Target
 	host, port, _ := net.SplitHostPort(t.Address)
 	var record tls.RecordHeaderError
+	var unknown *net.DNSError
 	switch {
+	case errors.As(bad.err, &unknown):
+		i.cause("unresolved", "correct the name, or give the address that is registered", "the name %s leads nowhere from here: %s", host, bad.Error)
 	case errors.Is(bad.err, syscall.ECONNREFUSED):
 		if ip := net.ParseIP(host); ip != nil && !ip.IsLoopback() && i.accepts(net.JoinHostPort("127.0.0.1", port)) {
 			i.cause("loopback-only", "let it listen on the instance's address, or on all: Listen "+port, "nothing listens at %s, but something does at 127.0.0.1:%s: the balancer comes from outside", t.Address, port)
