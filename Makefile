@@ -51,7 +51,7 @@ race: go-toolchain ## the Go tests under the race detector
 FUZZTIME ?= 20s
 FUZZLONG ?= $(FUZZTIME)
 .PHONY: fuzz
-fuzz: go-toolchain ## every fuzz target for FUZZTIME (20s), those of the appspec and its linter for FUZZLONG
+fuzz: go-toolchain ## every fuzz target for FUZZTIME (20s), the parser of the appspec and its linter for FUZZLONG
 	@FUZZTIME=$(FUZZTIME) FUZZLONG=$(FUZZLONG) packaging/fuzz/run
 
 .PHONY: lint
