@@ -157,7 +157,7 @@ func foundArrived(work string, d *Deployment) (got arrived, ok bool) {
 // is there. A process that is killed in between leaves the work folder to the next, which goes on.
 func (e *Engine) place(d *Deployment, got arrived) error {
 	work, to := e.root.own("prefetch", d.ID), e.root.deployment(d)
-	if err := os.MkdirAll(to, 0o755); err != nil {
+	if err := os.MkdirAll(to, e.root.dirMode()); err != nil {
 		return fmt.Errorf("make the deployment's folder: %w", err)
 	}
 	if err := os.RemoveAll(e.root.archive(d)); err != nil {
@@ -165,7 +165,7 @@ func (e *Engine) place(d *Deployment, got arrived) error {
 	}
 	from := filepath.Join(work, bundleFile)
 	if _, err := os.Lstat(from); err == nil { // a local folder has none, and a process before us may have moved it
-		if err := errors.Join(os.Chmod(from, 0o644), os.Rename(from, filepath.Join(to, bundleFile))); err != nil {
+		if err := errors.Join(os.Chmod(from, e.root.fileMode()), os.Rename(from, filepath.Join(to, bundleFile))); err != nil {
 			return fmt.Errorf("put the bundle into the deployment's folder: %w", err)
 		}
 	}
@@ -173,7 +173,7 @@ func (e *Engine) place(d *Deployment, got arrived) error {
 		if text == "" {
 			continue
 		}
-		if err := replaceFile(filepath.Join(to, name), []byte(text), 0o644); err != nil {
+		if err := replaceFile(filepath.Join(to, name), []byte(text), e.root.fileMode()); err != nil {
 			return fmt.Errorf("note where the bundle came from: %w", err)
 		}
 	}

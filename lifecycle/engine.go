@@ -36,6 +36,9 @@ type Options struct {
 	Fetcher     Fetcher
 	Runner      *hooks.Runner
 	NoDeployLog bool // leaves out the deployments log (C-16)
+	// Closed keeps the deployment root from other users (V-111): they pass through its folders to scripts that run as them, and list and read
+	// nothing of what is the agent's. What is there already is closed when the engine opens.
+	Closed bool
 	Settings    Settings
 	// Terminating reports whether the host is being taken out of service, so that no new revision is looked at; nil: never.
 	Terminating func(context.Context) bool
@@ -130,14 +133,19 @@ func Open(ctx context.Context, opts Options) (*Engine, error) {
 		return nil, fmt.Errorf("deployment root %q is not an absolute path", opts.Root)
 	}
 	defaults(&opts)
-	e := &Engine{opts: opts, root: root{path: filepath.Clean(opts.Root), program: opts.Program}, log: opts.Log, prefetches: map[string]*prefetch{}}
+	e := &Engine{opts: opts, root: root{path: filepath.Clean(opts.Root), program: opts.Program, closed: opts.Closed}, log: opts.Log, prefetches: map[string]*prefetch{}}
 	e.Set(opts.Settings)
 	e.tickets = &tickets{root: e.root, tracking: opts.Tracking, mine: map[string]int{}}
 	if opts.ReadOnly {
 		return e, nil
 	}
-	if err := os.MkdirAll(e.root.path, 0o755); err != nil {
+	if err := os.MkdirAll(e.root.path, e.root.dirMode()); err != nil {
 		return nil, fmt.Errorf("make the deployment root: %w", err)
+	}
+	if e.root.closed {
+		if err := e.root.shut(opts.Tracking); err != nil {
+			return nil, fmt.Errorf("keep the deployment root from others (restrict_agent_dir_permissions): %w", err)
+		}
 	}
 	for _, name := range []string{"", "tickets", "runs", "prefetch", "groups"} {
 		if err := os.MkdirAll(e.root.own(name), 0o700); err != nil {

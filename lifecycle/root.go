@@ -26,6 +26,49 @@ const (
 type root struct {
 	path    string
 	program string // names the deployments log (I-10)
+	closed  bool   // others may pass through it and read nothing (V-111)
+}
+
+// dirMode and fileMode are those of what the official agent has there too (V-56, V-111). A hook that runs as another user passes through the
+// folders to its script.
+func (r root) dirMode() os.FileMode {
+	if r.closed {
+		return 0o711
+	}
+	return 0o755
+}
+
+func (r root) fileMode() os.FileMode {
+	if r.closed {
+		return 0o600
+	}
+	return 0o644
+}
+
+// shut takes away what others may do with folders that are there already, of this agent or of one before it. Those that only the agent needs are
+// made, so that nobody else makes them open.
+func (r root) shut(tracking string) error {
+	folders, err := r.folders()
+	if err != nil {
+		return err
+	}
+	modes := map[string]os.FileMode{r.path: r.dirMode()}
+	for _, f := range folders {
+		modes[filepath.Dir(f.Path)], modes[f.Path] = r.dirMode(), r.dirMode()
+	}
+	for name, mode := range map[string]os.FileMode{instructionsFolder: 0o700, tracking: 0o700, logsFolder: 0o750} {
+		path := filepath.Join(r.path, name)
+		if err := os.MkdirAll(path, mode); err != nil {
+			return err
+		}
+		modes[path] = mode
+	}
+	for path, mode := range modes {
+		if err := os.Chmod(path, mode); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 func (r root) own(elem ...string) string {
@@ -80,7 +123,7 @@ func (r root) writePointer(group string, w whose, deployment string) error {
 		return err
 	}
 	name := r.pointer(group, w)
-	err := replaceFile(name, []byte(filepath.Join(r.path, group, deployment)), 0o644)
+	err := replaceFile(name, []byte(filepath.Join(r.path, group, deployment)), r.fileMode())
 	if err == nil {
 		err = syncFolder(filepath.Dir(name))
 	}
@@ -92,7 +135,7 @@ func (r root) writePointer(group string, w whose, deployment string) error {
 
 // mkdir makes a folder under the root as the official agent does: it must stay able to read and prune it.
 func (r root) mkdir(elem ...string) error {
-	if err := os.MkdirAll(filepath.Join(append([]string{r.path}, elem...)...), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(append([]string{r.path}, elem...)...), r.dirMode()); err != nil {
 		return fmt.Errorf("make a folder under the deployment root: %w", err)
 	}
 	return nil

@@ -291,7 +291,7 @@ func (ts *tickets) track(t *Ticket) error {
 	if err := ts.root.mkdir(ts.tracking); err != nil {
 		return err
 	}
-	if err := replaceFile(filepath.Join(ts.root.path, ts.tracking, id), []byte(t.Command), 0o644); err != nil {
+	if err := replaceFile(filepath.Join(ts.root.path, ts.tracking, id), []byte(t.Command), ts.root.fileMode()); err != nil {
 		return fmt.Errorf("write the tracking file: %w", err)
 	}
 	return nil

@@ -123,7 +123,6 @@ var serviceKeys = []key{
 	},
 }
 
-const notYet = "this version does not enforce it"
 
 // hardeningKeys are the second generation's switches that refuse or tighten.
 var hardeningKeys = []key{
@@ -159,13 +158,13 @@ var hardeningKeys = []key{
 	},
 	{
 		name: "restrict_agent_dir_permissions", kind: kindBool, def: "false", origin: originReference2, // V-111
-		field: func(c *Config) any { return &c.RestrictAgentDirs }, ignored: notYet,
-		doc: "Keep the deployment root unreadable to others.",
+		field: func(c *Config) any { return &c.RestrictAgentDirs },
+		doc:   "Keep the deployment root from other users: folders 0711, so that scripts which run as them can be reached, the agent's own 0700 and its files 0600. What is there already is closed at start, and is not opened again by false.",
 	},
 	{
 		name: "restrict_log_dir_permissions", kind: kindBool, def: "false", origin: originReference2, // V-111
-		field: func(c *Config) any { return &c.RestrictLogDir }, ignored: notYet,
-		doc: "Keep the log folder unreadable to others.",
+		field: func(c *Config) any { return &c.RestrictLogDir },
+		doc:   "Keep the log folder (log_dir) from other users: 0750. Log files are 0640 in any case.",
 	},
 	{
 		name: "restrict_hook_env_to_allowlist", kind: kindBool, def: "false", live: true, origin: originReference2, // V-112

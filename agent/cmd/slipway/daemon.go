@@ -242,7 +242,7 @@ func (d *daemon) engineOptions() lifecycle.Options {
 // engineOptions are what the engines of the daemon and of a command beside it have in common.
 func (p *program) engineOptions(c *config.Config, s lifecycle.Settings, where *containment, log *zap.Logger) lifecycle.Options {
 	return lifecycle.Options{
-		Root: c.RootDir, Program: c.ProgramName, Tracking: c.OngoingDeploymentTracking, NoDeployLog: !c.EnableDeploymentsLog,
+		Root: c.RootDir, Program: c.ProgramName, Tracking: c.OngoingDeploymentTracking, NoDeployLog: !c.EnableDeploymentsLog, Closed: c.RestrictAgentDirs,
 		Runner:   &hooks.Runner{Shim: []string{"/proc/self/exe", shimVerb}, Container: where.container, Log: log.Named("hooks")},
 		Settings: s, Log: log.Named("lifecycle"),
 	}

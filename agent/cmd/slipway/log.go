@@ -25,7 +25,7 @@ func newLogger(cfg *config.Config, out io.Writer) (*zap.Logger, zap.AtomicLevel,
 	}
 	cores := []zapcore.Core{zapcore.NewCore(encoder(cfg.Log.Format, out), zapcore.Lock(zapcore.AddSync(out)), level)}
 	if cfg.Log.File != "" {
-		f, err := openLogFile(cfg.Log.File)
+		f, err := openLog(cfg)
 		if err != nil {
 			return nil, level, err
 		}
@@ -47,7 +47,7 @@ func newGuestLogger(cfg *config.Config, out io.Writer) (*zap.Logger, error) {
 	if err != nil {
 		return nil, fmt.Errorf("log.level: %w", err)
 	}
-	f, err := openLogFile(cfg.Log.File)
+	f, err := openLog(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -99,6 +99,19 @@ type logFile struct {
 	mu      sync.Mutex // guards what follows
 	file    *os.File
 	checked time.Time
+}
+
+// openLog opens the log file of a configuration, in a folder that others may read or may not (V-111). A folder that is not the agent's own is left
+// as it is.
+func openLog(cfg *config.Config) (*logFile, error) {
+	l, err := openLogFile(cfg.Log.File)
+	if err == nil && cfg.RestrictLogDir && filepath.Dir(cfg.Log.File) == filepath.Clean(cfg.LogDir) {
+		if err = os.Chmod(cfg.LogDir, 0o750); err != nil {
+			l.file.Close()
+			return nil, fmt.Errorf("keep the log folder from others (restrict_log_dir_permissions): %w", err)
+		}
+	}
+	return l, err
 }
 
 func openLogFile(name string) (*logFile, error) {
