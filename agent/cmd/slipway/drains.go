@@ -5,9 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
+	"github.com/google/renameio/v2"
 	"go.uber.org/zap"
 
 	"slipway/agent"
@@ -19,16 +25,30 @@ import (
 // from its balancer for good.
 const deploymentDrain = 15 * time.Minute
 
+// drainsFile keeps the drains of deployments over a restart of the agent.
+const drainsFile = ".slipway/drains.json"
+
 // deploymentDrains are the drains that deployments have set, where health.drain_on_block or health.drain_on_install says so.
 type deploymentDrains struct {
 	mu     sync.Mutex // guards active
-	active map[drainKey]func()
+	active map[drainKey]*deploymentDrainer
+	file   string // "" until restore was called
+	log    *zap.Logger
 }
 
 // drainKey is one deployment's drain of a kind.
 type drainKey struct {
 	deployment string
 	install    bool // of health.drain_on_install
+}
+
+// deploymentDrainer is a drain, as the file has it.
+type deploymentDrainer struct {
+	Deployment string    `json:"deployment"`
+	Install    bool      `json:"install"`
+	Reason     string    `json:"reason"`
+	Until      time.Time `json:"until"`
+	undrain    func()
 }
 
 // seen begins and ends drains by the commands in hand. A command is seen when it has come, before it is acknowledged, and again when it is
@@ -74,20 +94,65 @@ func (dd *deploymentDrains) ended(o lifecycle.Observation) {
 func (dd *deploymentDrains) begin(d *daemon, k drainKey, reason string) {
 	dd.mu.Lock()
 	defer dd.mu.Unlock()
-	if dd.active == nil {
-		dd.active = map[drainKey]func(){}
-	}
 	if dd.active[k] == nil {
-		dd.active[k] = d.health.Drain(reason, time.Now().Add(deploymentDrain))
+		dd.set(d, k, reason, time.Now().Add(deploymentDrain))
+		dd.save()
 	}
+}
+
+// set begins a drain. The caller holds mu.
+func (dd *deploymentDrains) set(d *daemon, k drainKey, reason string, until time.Time) {
+	if dd.active == nil {
+		dd.active = map[drainKey]*deploymentDrainer{}
+	}
+	dd.active[k] = &deploymentDrainer{Deployment: k.deployment, Install: k.install, Reason: reason, Until: until, undrain: d.health.Drain(reason, until)}
 }
 
 func (dd *deploymentDrains) end(k drainKey) {
 	dd.mu.Lock()
 	defer dd.mu.Unlock()
-	if undrain := dd.active[k]; undrain != nil {
-		undrain()
+	if drain := dd.active[k]; drain != nil {
+		drain.undrain()
 		delete(dd.active, k)
+		dd.save()
+	}
+}
+
+// restore sets the drains again that an agent before this one has not ended. It is called before the balancer is answered for the first time.
+func (dd *deploymentDrains) restore(d *daemon) {
+	dd.mu.Lock()
+	defer dd.mu.Unlock()
+	dd.file, dd.log = filepath.Join(d.cfg.RootDir, drainsFile), d.log
+	data, err := os.ReadFile(dd.file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	var kept []deploymentDrainer
+	if err == nil {
+		err = json.Unmarshal(data, &kept)
+	}
+	if err != nil {
+		d.log.Warn("whether deployments keep the instance out of traffic cannot be told", zap.Error(err))
+	}
+	for _, k := range kept {
+		if left := time.Until(k.Until); left > 0 && left <= deploymentDrain {
+			dd.set(d, drainKey{k.Deployment, k.Install}, k.Reason, k.Until)
+		}
+	}
+}
+
+// save keeps the drains for the next agent. The caller holds mu.
+func (dd *deploymentDrains) save() {
+	if dd.file == "" {
+		return
+	}
+	all := slices.Collect(maps.Values(dd.active))
+	data, err := json.Marshal(all)
+	if err == nil {
+		err = renameio.WriteFile(dd.file, data, 0o600, renameio.WithTempDir(filepath.Dir(dd.file)), renameio.WithStaticPermissions(0o600))
+	}
+	if err != nil {
+		dd.log.Warn("a restart of the agent would put the instance into traffic again before the deployment says so", zap.Error(err))
 	}
 }
 

@@ -138,6 +138,12 @@ func TestDrainOnInstall(t *testing.T) {
 			t.Errorf("after %s: %q", event, fetch(t, h.listener()+"/health"))
 		}
 	}
+	h.kill()
+	h.start()
+	h.eventually("the next agent answers", h.reached)
+	if got := fetch(t, h.listener()+"/health"); got != "draining: deployment d-1 replaces the application\n" {
+		t.Errorf("the first answer of the next agent: %q", got)
+	}
 	h.do("ValidateService", h.spec("d-1", "k", "zip"))
 	if !h.balancerHears("ok")() {
 		t.Errorf("ValidateService was reported: %q", fetch(t, h.listener()+"/health"))

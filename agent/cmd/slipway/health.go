@@ -24,6 +24,7 @@ func (d *daemon) newHealth() (*health.Registry, error) {
 		return nil, err
 	}
 	d.health = r
+	d.drains.restore(d)
 	r.Register(health.Liveness, "poll loop", func() health.Result {
 		if a := d.agent.Load(); a != nil && !a.Alive() {
 			return health.Result{Severity: health.Fail, Text: "the poll loop has not shown itself in time"}
