@@ -38,8 +38,8 @@ type Options struct {
 	NoDeployLog bool // leaves out the deployments log (C-16)
 	// Closed keeps the deployment root from other users (V-111): they pass through its folders to scripts that run as them, and list and read
 	// nothing of what is the agent's. What is there already is closed when the engine opens.
-	Closed bool
-	Settings    Settings
+	Closed   bool
+	Settings Settings
 	// Terminating reports whether the host is being taken out of service, so that no new revision is looked at; nil: never.
 	Terminating func(context.Context) bool
 	// HostEnviron are variables for scripts that may change with the host, and Secrets values that may appear in no log and no report. Both

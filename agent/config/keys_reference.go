@@ -123,7 +123,6 @@ var serviceKeys = []key{
 	},
 }
 
-
 // hardeningKeys are the second generation's switches that refuse or tighten.
 var hardeningKeys = []key{
 	{
