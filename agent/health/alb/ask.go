@@ -71,15 +71,8 @@ func ask(ctx context.Context, t Target, q question) (a Answer) {
 	if q.keepAlive {
 		req.Header.Set("Connection", "keep-alive") // Apache tells its time only then
 	}
-	transport := &http.Transport{
-		DisableKeepAlives:      !q.keepAlive && t.Version != HTTP2, // HTTP/2 has no such header
-		DisableCompression:     true,
-		DialContext:            (&net.Dialer{}).DialContext,
-		TLSClientConfig:        &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10}, // the balancer verifies no certificate of a target
-		Protocols:              protocols(t),
-		MaxResponseHeaderBytes: 64 << 10,
-	}
-	defer transport.CloseIdleConnections()
+	transport, release := way(t, q)
+	defer release()
 	began := time.Now()
 	resp, err := transport.RoundTrip(req)
 	a.Took = time.Since(began)
@@ -97,18 +90,22 @@ func ask(ctx context.Context, t Target, q question) (a Answer) {
 	return a
 }
 
-// protocols are those that the balancer speaks to the target: one, and no negotiation down from it.
-func protocols(t Target) *http.Protocols {
-	p := new(http.Protocols)
-	switch {
-	case t.Version != HTTP2:
-		p.SetHTTP1(true)
-	case t.Protocol == HTTPS:
-		p.SetHTTP2(true)
-	default:
-		p.SetUnencryptedHTTP2(true)
+// way is how the balancer speaks to the target: in one version, and no negotiation down from it. release is for the end.
+func way(t Target, q question) (_ http.RoundTripper, release func()) {
+	unverified := &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10} // the balancer verifies no certificate of a target
+	if t.Version == HTTP2 {
+		if t.Protocol != HTTPS {
+			unverified = nil
+		}
+		return &overHTTP2{unverified}, func() {}
 	}
-	return p
+	one := new(http.Protocols)
+	one.SetHTTP1(true)
+	transport := &http.Transport{
+		DisableKeepAlives: !q.keepAlive, DisableCompression: true, DialContext: (&net.Dialer{}).DialContext, TLSClientConfig: unverified,
+		Protocols: one, MaxResponseHeaderBytes: headerLimit,
+	}
+	return transport, transport.CloseIdleConnections
 }
 
 // plain is an error in one line without what only repeats the URL.
