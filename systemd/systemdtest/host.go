@@ -196,6 +196,9 @@ func (h *Host) Start() {
 	h.await("")
 }
 
+// On reports whether the host runs.
+func (h *Host) On() bool { return h.run != nil && h.run.running() }
+
 // Leader is the pid of the host's process 1 as this machine sees it. It is another one after each boot.
 func (h *Host) Leader() int {
 	h.t.Helper()
@@ -235,6 +238,7 @@ func (h *Host) await(before string) {
 func (h *Host) enter(ctx context.Context, leader int, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "nsenter", append([]string{"-t", strconv.Itoa(leader), "-a", "--"}, args...)...)
 	cmd.Dir = "/"
+	cmd.WaitDelay = 5 * time.Second // what it has started in the host may hold its output when the context has ended it
 	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8"}
 	return cmd
 }
