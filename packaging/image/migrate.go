@@ -302,6 +302,9 @@ func (m *Migration) takeEnvironment(ctx context.Context) ([]Step, error) {
 		return nil, nil
 	}
 	what := fmt.Sprintf("write %d variables that /etc/profile exports to /%s", len(exported), name)
+	if len(exported) == 1 {
+		what = "write the variable that /etc/profile exports to /" + name
+	}
 	return []Step{{what, func(context.Context) error { return m.write(name, []byte(after), 0o644) }}}, nil
 }
 
