@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -61,7 +62,7 @@ func (e *Engine) quarantine(before, now string) (string, error) {
 			if err := os.MkdirAll(to, 0o700); err != nil {
 				return aside, fmt.Errorf("put the state of host %s aside: %w", before, err)
 			}
-			if err := os.Rename(filepath.Join(folder, entry.Name()), filepath.Join(to, entry.Name())); err != nil {
+			if err := moveTree(filepath.Join(folder, entry.Name()), filepath.Join(to, entry.Name())); err != nil {
 				return aside, fmt.Errorf("put the state of host %s aside: %w", before, err)
 			}
 			moved++
@@ -77,4 +78,26 @@ func (e *Engine) quarantine(before, now string) (string, error) {
 	e.log.Warn("the deployment root was another host's: what it had in hand is put aside and not gone on with",
 		zap.String("before", before), zap.String("host", now), zap.Int("moved", moved), zap.String("path", aside))
 	return aside, nil
+}
+
+// moveTree renames, and where a folder cannot be renamed, what is in it: one of a lower layer of overlayfs, such as that of an image, says that
+// it is on another device. It may be called again after a crash.
+func moveTree(from, to string) error {
+	err := os.Rename(from, to)
+	if !errors.Is(err, syscall.EXDEV) {
+		return err
+	}
+	entries, readErr := os.ReadDir(from)
+	if readErr != nil { // no folder: another device indeed
+		return err
+	}
+	if err := os.MkdirAll(to, 0o700); err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if err := moveTree(filepath.Join(from, entry.Name()), filepath.Join(to, entry.Name())); err != nil {
+			return err
+		}
+	}
+	return os.Remove(from)
 }

@@ -43,6 +43,9 @@ type Step struct {
 	do   func(ctx context.Context) error
 }
 
+// Note reports whether the step does nothing: it tells a person something.
+func (s Step) Note() bool { return s.do == nil }
+
 // Do carries the step out.
 func (s Step) Do(ctx context.Context) error {
 	if s.do == nil {
@@ -60,6 +63,8 @@ const (
 	ourService      = "slipway"
 	officialConfig  = "etc/codedeploy-agent/conf/codedeployagent.yml"
 	keptConfig      = "etc/slipway/official/codedeployagent.yml"
+
+	officialConfigFallback = "opt/codedeploy-agent/conf/codedeployagent.yml" // C-2
 )
 
 // environmentFiles are those that the unit reads, by family of distribution: the first folder that there is.
@@ -74,13 +79,39 @@ func (m *Migration) environmentFile() string {
 
 func (m *Migration) path(name string) string { return filepath.Join(m.Top, name) }
 
-// Forth is the way from the official agent: the steps that are left to do. lifecycle.ErrInHand: that agent has a command in hand.
+// traces are what the official agent's package, or an earlier migration, has left on the host, each of which alone says that it is or was there.
+func (m *Migration) traces() []string {
+	return []string{
+		officialConfig, officialConfigFallback, keptConfig, "opt/codedeploy-agent/bin/codedeploy-agent", "etc/init.d/" + officialService,
+		"etc/systemd/system/" + officialService + ".service", "usr/lib/systemd/system/" + officialService + ".service", "lib/systemd/system/" + officialService + ".service",
+	}
+}
+
+// official reports whether there is anything to take over. What an earlier migration has written to the environment file counts.
+func (m *Migration) official(running bool) bool {
+	if running || len(m.links(officialService)) > 0 || slices.ContainsFunc(m.traces(), func(name string) bool { return exists(m.path(name)) }) {
+		return true
+	}
+	data, err := os.ReadFile(m.path(m.environmentFile()))
+	return err == nil && strings.Contains(string(data), blockBegin)
+}
+
+// Forth is the way from the official agent: the steps that are left to do. Where that agent is not and never was, a note says so, and what is left is
+// to enable and start ours. lifecycle.ErrInHand: that agent has a command in hand.
 func (m *Migration) Forth(ctx context.Context) ([]Step, error) {
 	if name, err := m.fresh(); err != nil || name != "" {
 		if err == nil {
 			err = fmt.Errorf("%w: the official agent is at %s: wait for its end, or stop the deployment", lifecycle.ErrInHand, name)
 		}
 		return nil, err
+	}
+	running, err := m.Services.Running(ctx, officialService)
+	if err != nil {
+		return nil, fmt.Errorf("look whether %s runs: %w", officialService, err)
+	}
+	if !m.official(running) {
+		note := Step{What: fmt.Sprintf("nothing to take over: the official agent is not on this host (no %s.service, no /%s, nothing in /opt/codedeploy-agent/bin)", officialService, officialConfig)}
+		return append([]Step{note}, m.install(ctx, ourService)...), nil
 	}
 	steps, err := m.retire(ctx, officialService)
 	if err != nil {
@@ -109,7 +140,7 @@ func (m *Migration) Back(ctx context.Context) ([]Step, error) {
 	if err != nil {
 		return nil, err
 	}
-	if kept, err := os.ReadFile(m.path(keptConfig)); err == nil && !exists(m.path(officialConfig)) {
+	if kept, err := os.ReadFile(m.path(keptConfig)); err == nil && !exists(m.path(officialConfig)) && !exists(m.path(officialConfigFallback)) {
 		steps = append(steps, Step{"restore /" + officialConfig + " as it was", func(context.Context) error { return m.write(officialConfig, kept, 0o644) }})
 	}
 	name := m.environmentFile()
@@ -206,20 +237,24 @@ func (m *Migration) install(ctx context.Context, service string) []Step {
 
 // keepConfig keeps a copy of the official agent's file, whose package may take it along: see config.KeptReferenceFile.
 func (m *Migration) keepConfig() ([]Step, error) {
-	data, err := os.ReadFile(m.path(officialConfig))
+	name := officialConfig
+	if !exists(m.path(name)) {
+		name = officialConfigFallback
+	}
+	data, err := os.ReadFile(m.path(name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the official agent's configuration: %w", err)
 	}
-	if _, err := config.Load(config.LoadOptions{File: m.path(officialConfig)}); err != nil {
+	if _, err := config.Load(config.LoadOptions{File: m.path(name)}); err != nil {
 		return nil, fmt.Errorf("the official agent's configuration cannot be taken over: %w", err)
 	}
 	if now, err := os.ReadFile(m.path(keptConfig)); err == nil && bytes.Equal(now, data) {
 		return nil, nil
 	}
-	return []Step{{"keep a copy of /" + officialConfig + ", for when its package is removed", func(context.Context) error { return m.write(keptConfig, data, 0o644) }}}, nil
+	return []Step{{"keep a copy of /" + name + ", for when its package is removed", func(context.Context) error { return m.write(keptConfig, data, 0o644) }}}, nil
 }
 
 // Marks around what is ours in the environment file.
@@ -267,6 +302,9 @@ func (m *Migration) takeEnvironment(ctx context.Context) ([]Step, error) {
 		return nil, nil
 	}
 	what := fmt.Sprintf("write %d variables that /etc/profile exports to /%s", len(exported), name)
+	if len(exported) == 1 {
+		what = "write the variable that /etc/profile exports to /" + name
+	}
 	return []Step{{what, func(context.Context) error { return m.write(name, []byte(after), 0o644) }}}, nil
 }
 

@@ -184,3 +184,36 @@ func TestMigrationFails(t *testing.T) {
 		t.Errorf("Do() = %v", err)
 	}
 }
+
+// Where the official agent never was, that is what is said, and nothing of it is looked for in /etc/profile.
+func TestMigrationOfNothing(t *testing.T) {
+	m, services, top := official(t)
+	clear(services.running)
+	for _, name := range []string{"etc/codedeploy-agent", "usr/lib/systemd/system/codedeploy-agent.service", "etc/systemd/system/multi-user.target.wants"} {
+		if err := os.RemoveAll(filepath.Join(top, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := tree(t, top)
+	steps, err := m.Forth(t.Context())
+	if err != nil || len(steps) != 3 || !steps[0].Note() || !strings.HasPrefix(steps[0].What, "nothing to take over: the official agent is not on this host (no codedeploy-agent.service, ") {
+		t.Fatalf("Forth() = %+v, %v", steps, err)
+	}
+	if diff := cmp.Diff([]string{steps[0].What, "enable slipway", "start slipway"}, carryOut(t, m.Forth)); diff != "" {
+		t.Error(diff)
+	}
+	before["etc/systemd/system/multi-user.target.wants/slipway.service"] = "→ /usr/lib/systemd/system/slipway.service"
+	if diff := cmp.Diff(before, tree(t, top)); diff != "" {
+		t.Errorf("after it (-want +got):\n%s", diff)
+	}
+	// Each trace of it alone is enough.
+	for _, name := range append(m.traces(), "etc/systemd/system/multi-user.target.wants/codedeploy-agent.service") {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(filepath.Join(top, name)), 0o755), os.WriteFile(filepath.Join(top, name), []byte(officialText), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		if steps, err := m.Forth(t.Context()); err != nil || len(steps) == 0 || strings.HasPrefix(steps[0].What, "nothing") {
+			t.Errorf("with /%s: %+v, %v", name, steps, err)
+		}
+		os.Remove(filepath.Join(top, name))
+	}
+}

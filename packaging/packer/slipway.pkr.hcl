@@ -81,7 +81,7 @@ build {
 
   provisioner "file" {
     source      = "${var.package_dir}/${local.packages[var.architecture]}"
-    destination = "/tmp/slipway.rpm"
+    destination = "/tmp/${local.packages[var.architecture]}"
   }
 
   provisioner "file" {
@@ -90,9 +90,14 @@ build {
   }
 
   provisioner "shell" {
-    execute_command  = "sudo -n env {{ .Vars }} sh -eu {{ .Path }}"
-    environment_vars = ["SLIPWAY_PACKAGE=/tmp/slipway.rpm", "SLIPWAY_PROFILE=/tmp/profile.yml"]
-    scripts          = ["${path.root}/scripts/install.sh", "${path.root}/scripts/provision.sh"]
+    execute_command = "sudo -n env {{ .Vars }} sh -eu {{ .Path }}"
+    environment_vars = [
+      "SLIPWAY_PACKAGE=/tmp/${local.packages[var.architecture]}",
+      "SLIPWAY_PROFILE=/tmp/profile.yml",
+      "SLIPWAY_REVISION=${var.revision}",
+      "SLIPWAY_GROUP=${var.deployment_group}",
+    ]
+    scripts = ["${path.root}/scripts/install.sh", "${path.root}/scripts/provision.sh", "${path.root}/scripts/deploy.sh"]
   }
 
   # Last: what is done after this is not sealed.

@@ -56,7 +56,7 @@ variable "ssh_interface" {
 variable "instance_profile" {
   type        = string
   default     = ""
-  description = "Instance profile of the bake: needed by session_manager alone. Never that of the fleet."
+  description = "Instance profile of the bake: needed by session_manager, and to read the bucket of a revision. Never that of the fleet."
 }
 
 variable "encrypted" {
@@ -105,6 +105,18 @@ variable "profile" {
   type        = string
   default     = "packaging/provision/tinitter.yml"
   description = "Profile for slipway provision apply."
+}
+
+variable "revision" {
+  type        = string
+  default     = ""
+  description = "Revision to deploy into the image, s3://BUCKET/KEY or s3://BUCKET/KEY?versionId=ID; empty for none."
+}
+
+variable "deployment_group" {
+  type        = string
+  default     = ""
+  description = "Id of the deployment group that the revision is of: aws deploy get-deployment-group shows it. Needed with a revision."
 }
 
 variable "manifest" {

@@ -42,8 +42,10 @@ func (h *healthPath) directives() string {
 	}
 	form := "^" + strings.ReplaceAll(h.path, ".", `\.`) + "$"
 	if h.file == "" {
+		// Where nothing of the pattern is in the address, Apache adds the whole path to that: an empty group, which is, keeps it from it.
+		form = strings.TrimSuffix(form, "$") + "()$"
 		return "    # The agent's answer for the balancer. An agent that is being restarted is asked again at once.\n" +
-			fmt.Sprintf("    ProxyPassMatch %q %q connectiontimeout=1 timeout=2 retry=0\n", form, h.upstream)
+			fmt.Sprintf("    ProxyPassMatch %q %q connectiontimeout=1 timeout=2 retry=0\n", form, h.upstream+"$1")
 	}
 	folder := path.Dir(h.file)
 	return "    # The agent's answer for the balancer: the file is there while the application is fit.\n" +

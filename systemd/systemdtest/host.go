@@ -37,6 +37,9 @@ type Options struct {
 	ShareNet bool
 	// Size is how much the host may write, in bytes; 2 GiB when zero. It is memory.
 	Size int64
+	// From makes the disk of the host a copy of another host's, as an instance's is one of its image: what was written there is below what is
+	// written here. That host must be off, and stays off: its disk is read-only from then on. Packages are those of that host.
+	From *Host
 	// Prepare changes the host's files before it is booted for the first time.
 	Prepare func(root string) error
 }
@@ -47,6 +50,8 @@ type Host struct {
 	opts   Options
 	name   string
 	dir    string        // where its disk is mounted, in the name space of the holder alone
+	lower  string        // what is below what it has written, as overlayfs is told it
+	image  bool          // its disk is one: it does not start again
 	holder *exec.Cmd     // has the mounts
 	let    io.Closer     // ends the holder
 	groups []string      // its cgroups
@@ -73,7 +78,13 @@ func Boot(t testing.TB, o Options) *Host {
 	sweepCgroups()
 	h := &Host{t: t, opts: o, name: fmt.Sprintf("%d-%d", os.Getpid(), hosts.Add(1)), dir: t.TempDir(), closed: make(chan struct{})}
 	t.Cleanup(h.destroy)
-	h.must(h.mount(lowerRoot(t, o.Packages)))
+	if o.From != nil {
+		h.must(o.From.freeze())
+		h.lower = filepath.Join(o.From.dir, "upper") + ":" + o.From.lower
+	} else {
+		h.lower = lowerRoot(t, o.Packages)
+	}
+	h.must(h.mount())
 	if o.Prepare != nil {
 		h.must(o.Prepare(h.Root()))
 	}
@@ -92,13 +103,14 @@ func (h *Host) must(err error) {
 }
 
 // holderScript mounts the disk and waits for the end of its input. What systemd-nspawn leaves in /run is covered. Mounts that the host does not
-// need are let go first: a copy of them here would keep another test from unmounting what lies below.
+// need are let go first: a copy of them here would keep another test from unmounting what lies below. A disk that is an image's is left as it is,
+// with its name and its id.
 const holderScript = `set -e
 mounts=$(cat /proc/self/mountinfo)
 while read -r _ _ _ _ at _; do
 	case $at in / | /proc | /proc/* | /sys | /sys/* | /dev | /dev/pts | /dev/mqueue | /run) continue ;; esac
 	case $1/ in "$at"/*) continue ;; esac
-	case $2/ in "$at"/*) continue ;; esac
+	case :$2/ in *:"$at"/*) continue ;; esac
 	umount -l "$at" 2>/dev/null || :
 done <<END
 $mounts
@@ -106,17 +118,39 @@ END
 mount -t tmpfs -o "mode=755,size=$3" slipway-test "$1"
 mkdir "$1/upper" "$1/work" "$1/root"
 mount -t overlay -o "lowerdir=$2,upperdir=$1/upper,workdir=$1/work" slipway-test "$1/root"
-echo slipway-test >"$1/root/etc/hostname"; : >"$1/root/etc/machine-id"
+case $2 in *:*) ;; *) echo slipway-test >"$1/root/etc/hostname"; : >"$1/root/etc/machine-id" ;; esac
 mkdir -p /run/systemd/nspawn; mount -t tmpfs slipway-test /run/systemd/nspawn
 echo mounted; exec cat`
 
-// mount makes the host's disk, in a mount name space that ends with the last process in it.
-func (h *Host) mount(lower string) error {
+// freeze makes the disk of a host that is off an image: it can be read as before, and not be written any more.
+func (h *Host) freeze() error {
+	switch {
+	case h.run != nil:
+		return errors.New("the host whose disk is to be an image is on: power it off first")
+	case h.image:
+		return nil
+	}
+	h.image = true
+	cmd := exec.CommandContext(context.Background(), "nsenter", "-t", strconv.Itoa(h.holder.Process.Pid), "-m", "--", "sh", "-ec",
+		`umount "$1/root"; mount -t overlay -o "lowerdir=$1/upper:$2" slipway-test "$1/root"`, "freeze", h.dir, h.lower)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("make its disk an image: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// mount makes the host's disk, in a mount name space that ends with the last process in it. That of a host that is made from an image begins as
+// a copy of the image's, where the lower layers are.
+func (h *Host) mount() error {
 	size := h.opts.Size
 	if size <= 0 {
 		size = 2 << 30
 	}
-	h.holder = exec.CommandContext(context.Background(), "unshare", "--mount", "sh", "-c", holderScript, "holder", h.dir, lower, strconv.FormatInt(size, 10))
+	args := []string{"unshare", "--mount", "sh", "-c", holderScript, "holder", h.dir, h.lower, strconv.FormatInt(size, 10)}
+	if from := h.opts.From; from != nil {
+		args = append([]string{"nsenter", "-t", strconv.Itoa(from.holder.Process.Pid), "-m", "--"}, args...)
+	}
+	h.holder = exec.CommandContext(context.Background(), args[0], args[1:]...)
 	h.holder.Stderr = &h.log
 	in, err := h.holder.StdinPipe()
 	if err != nil {
@@ -155,9 +189,15 @@ func (h *Host) Start() {
 	if h.run != nil {
 		h.t.Fatal("test host: it is on already")
 	}
+	if h.image {
+		h.t.Fatal("test host: its disk is an image of other hosts")
+	}
 	h.run = h.supervise()
 	h.await("")
 }
+
+// On reports whether the host runs.
+func (h *Host) On() bool { return h.run != nil && h.run.running() }
 
 // Leader is the pid of the host's process 1 as this machine sees it. It is another one after each boot.
 func (h *Host) Leader() int {
@@ -198,6 +238,7 @@ func (h *Host) await(before string) {
 func (h *Host) enter(ctx context.Context, leader int, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "nsenter", append([]string{"-t", strconv.Itoa(leader), "-a", "--"}, args...)...)
 	cmd.Dir = "/"
+	cmd.WaitDelay = 5 * time.Second // what it has started in the host may hold its output when the context has ended it
 	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8"}
 	return cmd
 }

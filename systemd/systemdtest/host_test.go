@@ -49,7 +49,20 @@ func TestHost(t *testing.T) {
 		h.Start()
 		h.Reboot()
 		h.Must("test", "-e", "/root/note")
+		id := h.Must("cat", "/etc/machine-id")
 		h.PowerOff()
+
+		// Its disk as an image: what is made of it has what was written, and writes for itself.
+		made := Boot(t, Options{From: h, Prepare: func(root string) error { return os.Remove(filepath.Join(root, "root/note")) }})
+		if got := made.Must("sh", "-c", "cat /etc/machine-id /etc/prepared; test ! -e /root/note"); got != id+"yes" {
+			t.Errorf("what is made of the image has the id and the file %q, want %q", got, id+"yes")
+		}
+		if data, err := os.ReadFile(filepath.Join(h.Root(), "root/note")); string(data) != "here\n" {
+			t.Errorf("the image has %q, %v", data, err)
+		}
+		if err := os.WriteFile(filepath.Join(h.Root(), "root/late"), nil, 0o600); err == nil {
+			t.Error("the image can be written")
+		}
 	})
 	if h == nil {
 		t.SkipNow()

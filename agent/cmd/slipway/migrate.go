@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/kardianos/service"
@@ -23,7 +24,7 @@ exports to the service as that agent's unit did, and enables and starts Slipway.
 finds all that the other agent has installed. --back is the way back.
 
 It refuses while either agent has a command in hand. Run it with --dry-run first: that prints every step and does none. Steps may be repeated; a
-failed one stops the rest.`,
+failed one stops the rest. Where the official agent never was it says so; what is left then is to enable and start Slipway.`,
 		Example: "  slipway migrate --dry-run\n  slipway migrate\n  slipway migrate --back",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := p.load()
@@ -41,9 +42,10 @@ failed one stops the rest.`,
 	return cmd
 }
 
-// jsonStep is one that migrate did, or would do.
+// jsonStep is one that migrate did, or would do. A note is for a person: there is nothing to do about it here.
 type jsonStep struct {
 	What  string `json:"what"`
+	Note  bool   `json:"note,omitempty"`
 	Done  bool   `json:"done"`
 	Error string `json:"error,omitempty"`
 }
@@ -64,8 +66,8 @@ func (p *program) migrate(ctx context.Context, cfg *config.Config, back, dry, as
 	did := []jsonStep{}
 	var wrong error
 	for _, s := range steps {
-		j := jsonStep{What: s.What}
-		if !dry && wrong == nil {
+		j := jsonStep{What: s.What, Note: s.Note()}
+		if !dry && wrong == nil && !j.Note {
 			if wrong = s.Do(ctx); wrong != nil {
 				j.Error = wrong.Error()
 			}
@@ -81,7 +83,7 @@ func (p *program) migrate(ctx context.Context, cfg *config.Config, back, dry, as
 			DryRun bool       `json:"dry_run"`
 			Steps  []jsonStep `json:"steps"`
 		}{dry, did})
-	} else if len(steps) == 0 {
+	} else if !slices.ContainsFunc(did, func(j jsonStep) bool { return !j.Note }) {
 		fmt.Fprintln(p.stdout, "nothing is left to do")
 	}
 	if wrong != nil {
@@ -93,7 +95,7 @@ func (p *program) migrate(ctx context.Context, cfg *config.Config, back, dry, as
 func (p *program) printStep(j jsonStep, dry bool) {
 	mark := "would "
 	switch {
-	case dry && strings.HasPrefix(j.What, "left to you"):
+	case j.Note:
 		mark = ""
 	case dry:
 	case j.Error != "":

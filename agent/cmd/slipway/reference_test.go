@@ -19,6 +19,7 @@ import (
 // to I-42 say, and nothing of this program.
 type reference struct {
 	t           *testing.T
+	top         string // where its host's files are; "" for this machine's own
 	root, group string
 	site        string
 	v2          bool // what V-63, V-65, V-68 and V-93 to V-95 say of version 2
@@ -32,8 +33,12 @@ func (r *reference) must(err error) {
 	}
 }
 
+// at is where a file of its host is for this process.
+func (r *reference) at(name string) string { return filepath.Join(r.top, name) }
+
 func (r *reference) write(name, text string, mode fs.FileMode) {
 	r.t.Helper()
+	name = r.at(name)
 	r.must(os.MkdirAll(filepath.Dir(name), 0o755))
 	r.must(os.WriteFile(name, []byte(text), mode))
 	r.must(os.Chmod(name, mode))
@@ -54,12 +59,12 @@ func (r *reference) deploy(id string, files map[string]string) error {
 	for _, e := range bundletest.Files(files) {
 		name := filepath.Join(archive, e.Name)
 		if e.Target != "" {
-			r.must(os.MkdirAll(filepath.Dir(name), 0o755))
-			r.must(os.Symlink(e.Target, name))
+			r.must(os.MkdirAll(r.at(filepath.Dir(name)), 0o755))
+			r.must(os.Symlink(e.Target, r.at(name)))
 			continue
 		}
 		r.write(name, e.Data, e.Mode.Perm()|0o644)
-		r.must(os.Chtimes(name, bundletest.Time, bundletest.Time))
+		r.must(os.Chtimes(r.at(name), bundletest.Time, bundletest.Time))
 	}
 	if r.v2 {
 		r.write(filepath.Join(r.dir(id), ".bundle-etag"), "0123456789abcdef", 0o644)
@@ -80,7 +85,7 @@ func (r *reference) deploy(id string, files map[string]string) error {
 // retain removes the oldest deployments but for the last successful one (I-22, I-23), and returns them.
 func (r *reference) retain(current string) (removed []string) {
 	r.t.Helper()
-	entries, err := os.ReadDir(filepath.Join(r.root, r.group))
+	entries, err := os.ReadDir(r.at(filepath.Join(r.root, r.group)))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -96,7 +101,7 @@ func (r *reference) retain(current string) (removed []string) {
 	}
 	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return int(age(a) - age(b)) })
 	for _, e := range entries[:max(0, min(extra, len(entries)))] {
-		r.must(os.RemoveAll(r.dir(e.Name())))
+		r.must(os.RemoveAll(r.at(r.dir(e.Name()))))
 		removed = append(removed, e.Name())
 	}
 	return removed
@@ -104,7 +109,7 @@ func (r *reference) retain(current string) (removed []string) {
 
 // pointer reads I-8 or I-9.
 func (r *reference) pointer(suffix string) string {
-	data, err := os.ReadFile(r.instructions(suffix))
+	data, err := os.ReadFile(r.at(r.instructions(suffix)))
 	if errors.Is(err, fs.ErrNotExist) {
 		return ""
 	}
@@ -114,7 +119,7 @@ func (r *reference) pointer(suffix string) string {
 
 // cleanup removes what the last installation has put there (I-41, V-68).
 func (r *reference) cleanup() error {
-	name := r.instructions("-cleanup")
+	name := r.at(r.instructions("-cleanup"))
 	info, err := os.Lstat(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -134,6 +139,7 @@ func (r *reference) cleanup() error {
 		if strings.HasPrefix(line, "semanage\x00") {
 			continue // semanage fcontext -d, whose result counts for nothing
 		}
+		line = r.at(line)
 		info, err := os.Lstat(line)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
@@ -164,17 +170,17 @@ type instruction struct {
 func (r *reference) install(source string) error {
 	var plan []instruction
 	for dir := r.site; ; dir = filepath.Dir(dir) { // I-26
-		if _, err := os.Stat(dir); err == nil {
+		if _, err := os.Stat(r.at(dir)); err == nil {
 			break
 		}
 		plan = slices.Insert(plan, 0, instruction{Type: "mkdir", Directory: dir})
 	}
-	err := filepath.WalkDir(source, func(path string, d fs.DirEntry, err error) error {
-		rel, _ := filepath.Rel(source, path)
+	err := filepath.WalkDir(r.at(source), func(path string, d fs.DirEntry, err error) error {
+		rel, _ := filepath.Rel(r.at(source), path)
 		to := filepath.Join(r.site, rel)
-		at, statErr := os.Stat(to)
+		at, statErr := os.Stat(r.at(to))
 		switch {
-		case err != nil || path == source:
+		case err != nil || rel == ".":
 			return err
 		case d.IsDir() && statErr == nil && at.IsDir(): // I-27
 		case d.IsDir():
@@ -182,7 +188,7 @@ func (r *reference) install(source string) error {
 		case statErr == nil: // I-36
 			return fmt.Errorf("the deployment failed because a specified file already exists at this location: %s", to)
 		default:
-			plan = append(plan, instruction{Type: "copy", Source: path, Destination: to})
+			plan = append(plan, instruction{Type: "copy", Source: filepath.Join(source, rel), Destination: to})
 		}
 		return nil
 	})
@@ -198,30 +204,31 @@ func (r *reference) install(source string) error {
 	lines := ""
 	for _, i := range plan {
 		lines += i.Directory + i.Destination + "\n"
-		r.must(i.carryOut())
+		r.must(i.carryOut(r.at))
 	}
 	r.write(r.instructions("-cleanup"), lines, 0o644)
 	return nil
 }
 
-func (i instruction) carryOut() error {
+func (i instruction) carryOut(at func(string) string) error {
 	if i.Type == "mkdir" {
-		return os.Mkdir(i.Directory, 0o755)
+		return os.Mkdir(at(i.Directory), 0o755)
 	}
-	info, err := os.Lstat(i.Source)
+	source, destination := at(i.Source), at(i.Destination)
+	info, err := os.Lstat(source)
 	if err != nil {
 		return err
 	}
 	if info.Mode()&fs.ModeSymlink != 0 {
-		target, err := os.Readlink(i.Source)
+		target, err := os.Readlink(source)
 		if err != nil {
 			return err
 		}
-		return os.Symlink(target, i.Destination)
+		return os.Symlink(target, destination)
 	}
-	data, err := os.ReadFile(i.Source)
+	data, err := os.ReadFile(source)
 	if err != nil {
 		return err
 	}
-	return errors.Join(os.WriteFile(i.Destination, data, 0o600), os.Chmod(i.Destination, info.Mode()), os.Chtimes(i.Destination, info.ModTime(), info.ModTime()))
+	return errors.Join(os.WriteFile(destination, data, 0o600), os.Chmod(destination, info.Mode()), os.Chtimes(destination, info.ModTime(), info.ModTime()))
 }

@@ -1,0 +1,174 @@
+package packaging
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// template is the text of the image's template and its variables.
+func template(t *testing.T) (image, variables string) {
+	t.Helper()
+	for name, into := range map[string]*string{"slipway.pkr.hcl": &image, "variables.pkr.hcl": &variables} {
+		data, err := os.ReadFile(filepath.Join("packer", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		*into = string(data)
+	}
+	return image, variables
+}
+
+// block cuts a block with its braces out of a template, from the line that begins with its header to the brace at the beginning of a line.
+func block(t *testing.T, text, header string) string {
+	t.Helper()
+	_, rest, ok := strings.Cut("\n"+text, "\n"+header+" {\n")
+	body, _, ended := strings.Cut(rest, "\n}\n")
+	if !ok || !ended {
+		t.Fatalf("the template has no block %q", header)
+	}
+	return header + " {\n" + body + "\n}\n"
+}
+
+var (
+	sourcesLine = regexp.MustCompile(`(?m)^  sources = \[.*\]$`)
+	scriptNames = regexp.MustCompile(`\$\{path\.root\}/scripts/([a-z-]+\.sh)`)
+	usedNames   = regexp.MustCompile(`\bvar\.([a-z_]+)`)
+)
+
+// nullTemplate is the template's own build block, word for word, with a host that is there already for its source: the same files, scripts,
+// environment and order. A Packer without plugins builds it, of 1.6 too. The packages are debs.
+func nullTemplate(t *testing.T, version string) string {
+	t.Helper()
+	image, _ := template(t)
+	build := block(t, image, "build")
+	if n := len(sourcesLine.FindAllString(build, -1)); n != 1 {
+		t.Fatalf("the build block has %d lines of sources, want 1:\n%s", n, build)
+	}
+	var b strings.Builder
+	names := []string{"ssh_host", "ssh_user", "ssh_key"}
+	for _, m := range usedNames.FindAllStringSubmatch(build, -1) {
+		names = append(names, m[1])
+	}
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		fmt.Fprintf(&b, "variable %q {\n  type    = string\n  default = \"\"\n}\n\n", name)
+	}
+	fmt.Fprintf(&b, "locals {\n  packages = {\n    amd64 = \"slipway_%s-1_amd64.deb\"\n  }\n}\n\n", version)
+	b.WriteString(`source "null" "host" {
+  communicator         = "ssh"
+  ssh_host             = var.ssh_host
+  ssh_username         = var.ssh_user
+  ssh_private_key_file = var.ssh_key
+}
+
+`)
+	b.WriteString(sourcesLine.ReplaceAllString(build, `  sources = ["source.null.host"]`))
+	return b.String()
+}
+
+// The template goes about it in this order; every script that lies there is used, every variable that is used is declared with its meaning,
+// and every declared one is used. It has no place for credentials.
+func TestTemplate(t *testing.T) {
+	image, variables := template(t)
+	var order []string
+	for _, m := range scriptNames.FindAllStringSubmatch(block(t, image, "build"), -1) {
+		order = append(order, m[1])
+	}
+	if diff := cmp.Diff([]string{"hold.sh", "wait.sh", "install.sh", "provision.sh", "deploy.sh", "seal.sh"}, order); diff != "" {
+		t.Errorf("order of the scripts (-want +got):\n%s", diff)
+	}
+	files, err := filepath.Glob("packer/scripts/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range files {
+		if !slices.Contains(order, filepath.Base(name)) {
+			t.Errorf("%s is never run", name)
+		}
+	}
+	used, declared := map[string]bool{}, map[string]bool{}
+	for _, m := range usedNames.FindAllStringSubmatch(image, -1) {
+		used[m[1]] = true
+	}
+	for _, m := range regexp.MustCompile(`(?m)^variable "([a-z_]+)" \{$`).FindAllStringSubmatch(variables, -1) {
+		declared[m[1]] = true
+		body := block(t, variables, "variable "+strconv.Quote(m[1]))
+		if !used[m[1]] {
+			t.Errorf("the variable %s is not used", m[1])
+		}
+		if !strings.Contains(body, "  description = ") || !strings.Contains(body, "  type        = ") {
+			t.Errorf("the variable %s has no type or no description", m[1])
+		}
+		if regexp.MustCompile(`secret|access_key|token|password`).MatchString(m[1]) {
+			t.Errorf("the variable %s is a place for credentials: they come from outside", m[1])
+		}
+	}
+	for name := range used {
+		if !declared[name] {
+			t.Errorf("the variable %s is not declared", name)
+		}
+	}
+	for _, want := range []string{`http_tokens                 = "required"`, "encrypt_boot         = var.encrypted", "tags          = merge(var.tags,"} {
+		if !strings.Contains(block(t, image, `source "amazon-ebs" "image"`), want) {
+			t.Errorf("the source has no %q", want)
+		}
+	}
+}
+
+// A Packer that knows the template's language and has the plugin of Amazon finds it valid, for each release and processor.
+func TestTemplateValidates(t *testing.T) {
+	packer := newPacker(t)
+	if packer == "" {
+		t.Skip("needs a Packer of 1.7 or newer with the plugin for Amazon, which Debian has not: TestTemplate looks at the template's structure, TestBake runs its build")
+	}
+	dist := t.TempDir()
+	for _, arch := range []string{"x86_64", "aarch64"} {
+		if err := os.WriteFile(filepath.Join(dist, "slipway-0.1.0-1."+arch+".rpm"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, args := range [][]string{
+		{},
+		{"-var", "release=al2", "-var", "architecture=arm64", "-var", "instance_type=t4g.small"},
+		{"-var", "revision=s3://bucket/key", "-var", "deployment_group=8f8dbf8a-3cd3-4d95-b2f4-b4bd6a0f6b9b"},
+	} {
+		cmd := exec.Command(packer, slices.Concat([]string{"validate", "-var", "region=us-east-1", "-var", "package_version=0.1.0", "-var", "package_dir=" + dist}, args, []string{"packaging/packer"})...)
+		cmd.Dir = ".."
+		cmd.Env = append(os.Environ(), "CHECKPOINT_DISABLE=1", "AWS_ACCESS_KEY_ID=AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY=secret")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("packer validate %q: %v\n%s", args, err, out)
+		}
+	}
+}
+
+// newPacker is a packer on PATH that reads HCL2 with required plugins and has the one for Amazon; "" for none.
+func newPacker(t *testing.T) string {
+	t.Helper()
+	path, err := exec.LookPath("packer")
+	if err != nil {
+		return ""
+	}
+	cmd := exec.Command(path, "plugins", "installed")
+	cmd.Env = append(os.Environ(), "CHECKPOINT_DISABLE=1")
+	out, err := cmd.Output()
+	if err != nil || !strings.Contains(string(out), "packer-plugin-amazon") {
+		return ""
+	}
+	return path
+}
+
+// write makes a file with the folders above it.
+func write(path, text string, mode fs.FileMode) error {
+	return errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), mode), os.Chmod(path, mode))
+}
