@@ -84,6 +84,10 @@ deb rpm: go-toolchain ## packages for amd64 and arm64 into dist/, with digests a
 packages: go-toolchain ## both, made twice and compared, and judged by lintian and rpmlint
 	@packaging/package/check
 
+.PHONY: validate
+validate: go-toolchain ## packer validate of the image's template, by a Packer that is built for it once
+	@packaging/packer/validate
+
 .PHONY: hostile
 hostile: build ## hooks that do what they should not, run by the built program: what was reported, when, and what was left: a table
 	@out=$$(SLIPWAY_BINARY=$(CURDIR)/bin/slipway HOSTILE_BYTES=1073741824 go test -count=1 -v -timeout 10m -run TestHostileTable ./agent/cmd/slipway 2>&1) || status=$$?; \

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -124,48 +123,6 @@ func TestTemplate(t *testing.T) {
 			t.Errorf("the source has no %q", want)
 		}
 	}
-}
-
-// A Packer that knows the template's language and has the plugin of Amazon finds it valid, for each release and processor.
-func TestTemplateValidates(t *testing.T) {
-	packer := newPacker(t)
-	if packer == "" {
-		t.Skip("needs a Packer of 1.7 or newer with the plugin for Amazon, which Debian has not: TestTemplate looks at the template's structure, TestBake runs its build")
-	}
-	dist := t.TempDir()
-	for _, arch := range []string{"x86_64", "aarch64"} {
-		if err := os.WriteFile(filepath.Join(dist, "slipway-0.1.0-1."+arch+".rpm"), nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, args := range [][]string{
-		{},
-		{"-var", "release=al2", "-var", "architecture=arm64", "-var", "instance_type=t4g.small"},
-		{"-var", "revision=s3://bucket/key", "-var", "deployment_group=8f8dbf8a-3cd3-4d95-b2f4-b4bd6a0f6b9b"},
-	} {
-		cmd := exec.Command(packer, slices.Concat([]string{"validate", "-var", "region=us-east-1", "-var", "package_version=0.1.0", "-var", "package_dir=" + dist}, args, []string{"packaging/packer"})...)
-		cmd.Dir = ".."
-		cmd.Env = append(os.Environ(), "CHECKPOINT_DISABLE=1", "AWS_ACCESS_KEY_ID=AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY=secret")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Errorf("packer validate %q: %v\n%s", args, err, out)
-		}
-	}
-}
-
-// newPacker is a packer on PATH that reads HCL2 with required plugins and has the one for Amazon; "" for none.
-func newPacker(t *testing.T) string {
-	t.Helper()
-	path, err := exec.LookPath("packer")
-	if err != nil {
-		return ""
-	}
-	cmd := exec.Command(path, "plugins", "installed")
-	cmd.Env = append(os.Environ(), "CHECKPOINT_DISABLE=1")
-	out, err := cmd.Output()
-	if err != nil || !strings.Contains(string(out), "packer-plugin-amazon") {
-		return ""
-	}
-	return path
 }
 
 // write makes a file with the folders above it.
