@@ -68,7 +68,8 @@ func (c *cloudInit) wait(ctx context.Context) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-events:
-		case <-errs: // something may have been missed
+		case err := <-errs: // something may have been missed: look again
+			c.log.Debug("events of the folder of cloud-init lost", zap.Error(err))
 		case <-tick.C:
 		}
 	}
