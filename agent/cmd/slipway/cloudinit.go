@@ -108,12 +108,15 @@ func (d *daemon) awaitBoot(ctx context.Context, boot *cloudInit, publish func(ag
 	return nil
 }
 
+// bootWaitText begins the reason for which the agent takes no command yet.
+const bootWaitText = "waiting for cloud-init"
+
 // bootWait is what is waited for, "" if there is nothing.
 func (d *daemon) bootWait(boot *cloudInit) string {
 	if s := d.cfg.Start; s.WaitFor != "cloud-init" || s.Wait <= 0 || !boot.pending() {
 		return ""
 	}
-	return "waiting for cloud-init to finish (at most " + spanText(d.cfg.Start.Wait) + ")"
+	return bootWaitText + " to finish (at most " + spanText(d.cfg.Start.Wait) + ")"
 }
 
 func (d *daemon) tell(status string) {

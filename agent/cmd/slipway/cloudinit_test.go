@@ -5,6 +5,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +16,7 @@ import (
 
 	"slipway/agent"
 	"slipway/agent/config"
+	"slipway/agent/doctor"
 )
 
 func touch(t *testing.T, dir string, names ...string) {
@@ -171,5 +174,30 @@ func TestAwaitBoot(t *testing.T) {
 	before := told.Len()
 	if err := d.awaitBoot(t.Context(), boot, publish); err != nil || told.Len() != before {
 		t.Errorf("with nothing to wait for: %v, %d lines", err, told.Len()-before)
+	}
+}
+
+// doctor takes an agent that waits for user-data for what it is.
+func TestDoctorKnowsTheWait(t *testing.T) {
+	root := t.TempDir()
+	own := filepath.Join(root, ".slipway")
+	if err := os.Mkdir(own, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	lock, err := os.Create(filepath.Join(own, "lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]doctor.Status{"waiting for cloud-init to finish (at most 5m)": doctor.Warn, "no route to host": doctor.Fail} {
+		if err := (report{PID: 1, Status: agent.Status{Link: agent.Connecting, LinkText: text}}).save(root); err != nil {
+			t.Fatal(err)
+		}
+		if got := polled(&config.Config{RootDir: root}); got.Status != want || !strings.Contains(got.Text, text) || got.Remedy == "" {
+			t.Errorf("%s: %+v, want %v", text, got, want)
+		}
 	}
 }
