@@ -195,19 +195,19 @@ func (h *serviceHost) writesJournal() {
 
 // stopsInDownload stops the agent while a download is in hand: it is finished within stop_timeout, and taken up later where that is too short.
 func (h *serviceHost) stopsInDownload() {
-	slow := func(key string) (*labDeployment, string) {
+	slow := func(key string) *labDeployment {
 		h.put(key, plain("echo "+key))
-		fault, err := h.lab.AddFault(lab.Fault{Service: "s3", Operation: http.MethodGet, Path: key, Delay: lab.Duration(3 * time.Second)})
+		fault, err := h.lab.AddFault(lab.Fault{Service: "s3", Operation: http.MethodGet, Path: key, Times: 1, Delay: lab.Duration(3 * time.Second)})
 		h.must(err)
 		d := h.create(key)
-		h.eventually("the download is in hand", func() bool {
-			in := h.report().InHand
-			return len(in) == 1 && in[0].Event == "DownloadBundle"
+		h.eventually("the download has begun", func() bool {
+			_, faults := h.fetch(h.lab.Endpoints().Admin + "/lab/faults") // it is gone from there once it holds an answer back
+			return !strings.Contains(faults, `"`+fault+`"`)
 		})
-		return d, fault
+		return d
 	}
 	h.settings("preflight: {mode: 'off'}\n")
-	d, _ := slow("finished.zip")
+	d := slow("finished.zip")
 	h.sh("systemctl stop " + systemd.UnitName)
 	h.t.Logf("the stop took %s: the download was finished", h.stopTime())
 	said := h.lines()
@@ -220,7 +220,7 @@ func (h *serviceHost) stopsInDownload() {
 		h.t.Errorf("deployment = %s, %s", status, problem)
 	}
 	h.settings("preflight: {mode: 'off'}\nstop_timeout: 100ms\n")
-	d, _ = slow("suspended.zip")
+	d = slow("suspended.zip")
 	h.sh("systemctl stop " + systemd.UnitName)
 	h.t.Logf("the stop took %s: the download was suspended", h.stopTime())
 	if said := h.lines(); !strings.Contains(said, "command suspended: it goes on when the agent is started again") || h.stopTime() > 2500*time.Millisecond {
@@ -235,7 +235,12 @@ func (h *serviceHost) stopsInDownload() {
 // get asks the health listener of the agent.
 func (h *serviceHost) get(path string) (int, string) {
 	h.t.Helper()
-	req, err := http.NewRequestWithContext(h.t.Context(), http.MethodGet, "http://"+h.report().Listen+path, nil)
+	return h.fetch("http://" + h.report().Listen + path)
+}
+
+func (h *serviceHost) fetch(url string) (int, string) {
+	h.t.Helper()
+	req, err := http.NewRequestWithContext(h.t.Context(), http.MethodGet, url, nil)
 	h.must(err)
 	resp, err := http.DefaultClient.Do(req)
 	h.must(err)
