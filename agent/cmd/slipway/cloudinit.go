@@ -79,39 +79,19 @@ func (c *cloudInit) wait(ctx context.Context) error {
 // errBootWait says that the wait for the end of the boot is over its bound.
 var errBootWait = errors.New("the wait is over")
 
-// awaitBoot holds back what asks the network until cloud-init has finished, at most for start.wait. systemd has been told before that the start is
-// complete: whatever user-data or another unit waits for must not wait for this. errStopped: the stop came first.
-func (d *daemon) awaitBoot(ctx context.Context, boot *cloudInit, publish func(agent.Status)) error {
+// expectBoot looks whether there is something to wait for and returns what, "" if there is nothing. It is known before systemd hears that the start is
+// complete.
+func (d *daemon) expectBoot(boot *cloudInit) string {
 	text := d.bootWait(boot)
-	if text == "" {
-		return nil
+	if text != "" {
+		d.waiting.Store(&text)
 	}
-	d.waiting.Store(&text)
-	defer d.waiting.Store(nil)
-	now := time.Now()
-	publish(agent.Status{Started: d.started, Since: now, Link: agent.Connecting, LinkText: text, InHand: []agent.InHand{}})
-	d.tell(text)
-	d.log.Info(text, zap.Duration("most", d.cfg.Start.Wait))
-	bounded, cancel := context.WithTimeoutCause(ctx, d.cfg.Start.Wait, errBootWait)
-	defer cancel()
-	switch err := boot.wait(bounded); {
-	case err == nil:
-		d.log.Info("cloud-init has finished: commands are taken from now on", zap.Duration("took", time.Since(now)))
-	case errors.Is(err, errBootWait):
-		d.log.Warn("cloud-init has not finished in time: commands are taken all the same", zap.Duration("waited", time.Since(now)),
-			zap.String("do", "cloud-init status --long says where it is; start.wait is how long it is waited for"))
-	default:
-		return errStopped
-	}
-	publish(agent.Status{Started: d.started, Since: time.Now(), Link: agent.Connecting, InHand: []agent.InHand{}})
-	d.tell(lookingForIdentity)
-	return nil
+	return text
 }
 
 // bootWaitText begins the reason for which the agent takes no command yet.
 const bootWaitText = "waiting for cloud-init"
 
-// bootWait is what is waited for, "" if there is nothing.
 func (d *daemon) bootWait(boot *cloudInit) string {
 	if s := d.cfg.Start; s.WaitFor != "cloud-init" || s.Wait <= 0 || !boot.pending() {
 		return ""
@@ -119,8 +99,30 @@ func (d *daemon) bootWait(boot *cloudInit) string {
 	return bootWaitText + " to finish (at most " + spanText(d.cfg.Start.Wait) + ")"
 }
 
-func (d *daemon) tell(status string) {
-	if err := d.notify.Status(status); err != nil {
+// awaitBoot holds back what asks the network until what expectBoot has seen is over, at most for start.wait. systemd has been told before that the
+// start is complete: whatever user-data or another unit waits for must not wait for this. errStopped: the stop came first.
+func (d *daemon) awaitBoot(ctx context.Context, boot *cloudInit, publish func(agent.Status)) error {
+	text := d.waiting.Load()
+	if text == nil {
+		return nil
+	}
+	defer d.waiting.Store(nil)
+	began := time.Now()
+	d.log.Info(*text, zap.Duration("most", d.cfg.Start.Wait))
+	bounded, cancel := context.WithTimeoutCause(ctx, d.cfg.Start.Wait, errBootWait)
+	defer cancel()
+	switch err := boot.wait(bounded); {
+	case err == nil:
+		d.log.Info("cloud-init has finished: commands are taken from now on", zap.Duration("took", time.Since(began)))
+	case errors.Is(err, errBootWait):
+		d.log.Warn("cloud-init has not finished in time: commands are taken all the same", zap.Duration("waited", time.Since(began)),
+			zap.String("do", "cloud-init status --long says where it is; start.wait is how long it is waited for"))
+	default:
+		return errStopped
+	}
+	publish(agent.Status{Started: d.started, Since: time.Now(), Link: agent.Connecting, InHand: []agent.InHand{}})
+	if err := d.notify.Status(lookingForIdentity); err != nil {
 		d.log.Warn("tell systemd", zap.Error(err))
 	}
+	return nil
 }

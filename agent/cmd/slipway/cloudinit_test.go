@@ -150,15 +150,14 @@ func TestAwaitBoot(t *testing.T) {
 	log, told := observed()
 	d := &daemon{cfg: &config.Config{Start: config.Start{WaitFor: "cloud-init", Wait: 20 * time.Millisecond}}, log: log}
 	var states []agent.Status
-	publish := func(s agent.Status) {
-		if states = append(states, s); len(states) == 1 && d.waiting.Load() == nil {
-			t.Error("/readyz does not know of the wait")
-		}
+	publish := func(s agent.Status) { states = append(states, s) }
+	if text := d.expectBoot(boot); text != "waiting for cloud-init to finish (at most 20ms)" || *d.waiting.Load() != text {
+		t.Errorf("expectBoot() = %q", text)
 	}
 	if err := d.awaitBoot(t.Context(), boot, publish); err != nil {
 		t.Fatal(err)
 	}
-	if len(states) != 2 || states[0].LinkText != "waiting for cloud-init to finish (at most 20ms)" || states[1].LinkText != "" || d.waiting.Load() != nil {
+	if len(states) != 1 || states[0].LinkText != "" || states[0].Link != agent.Connecting || d.waiting.Load() != nil {
 		t.Errorf("states: %+v", states)
 	}
 	if got := told.FilterMessage("cloud-init has not finished in time: commands are taken all the same").Len(); got != 1 {
@@ -167,13 +166,14 @@ func TestAwaitBoot(t *testing.T) {
 	stopped, cancel := context.WithCancel(t.Context())
 	cancel()
 	d.cfg.Start.Wait = time.Hour
+	d.expectBoot(boot)
 	if err := d.awaitBoot(stopped, boot, publish); !errors.Is(err, errStopped) {
 		t.Errorf("awaitBoot() = %v, want errStopped", err)
 	}
 	touch(t, dir, "result.json")
 	before := told.Len()
-	if err := d.awaitBoot(t.Context(), boot, publish); err != nil || told.Len() != before {
-		t.Errorf("with nothing to wait for: %v, %d lines", err, told.Len()-before)
+	if text, err := d.expectBoot(boot), d.awaitBoot(t.Context(), boot, publish); text != "" || err != nil || told.Len() != before {
+		t.Errorf("with nothing to wait for: %q, %v, %d lines", text, err, told.Len()-before)
 	}
 }
 

@@ -106,16 +106,18 @@ func (d *daemon) run(ctx context.Context) error {
 	defer stopServing()
 	publish := (&publisher{d: d, listen: listen}).publish
 
-	publish(agent.Status{Started: time.Now(), Since: time.Now(), Link: agent.Connecting, InHand: []agent.InHand{}})
+	boot := newCloudInit(d.log)
+	waiting := d.expectBoot(boot)
+	publish(agent.Status{Started: d.started, Since: time.Now(), Link: agent.Connecting, LinkText: waiting, InHand: []agent.InHand{}})
 	d.log.Info("started", zap.String("version", buildVersion()), zap.Int("pid", os.Getpid()), zap.String("root", d.cfg.RootDir), zap.String("health", listen))
 	go d.watchConfig(ctx, engine)
-	if err := d.notify.Ready(lookingForIdentity); err != nil {
+	if err := d.notify.Ready(or(waiting, lookingForIdentity)); err != nil {
 		d.log.Warn("tell systemd", zap.Error(err))
 	}
 	watched, unwatch := context.WithCancel(context.WithoutCancel(ctx)) // what is finished at the stop is watched too
 	defer unwatch()
 	go d.watchdog(watched)
-	err = d.awaitBoot(ctx, newCloudInit(d.log), publish)
+	err = d.awaitBoot(ctx, boot, publish)
 	var a *agent.Agent
 	if err == nil {
 		a, err = d.connect(ctx, engine, publish)

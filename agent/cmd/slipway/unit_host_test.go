@@ -254,7 +254,7 @@ func (h *serviceHost) fetch(url string) (int, string) {
 // process. systemd starts it again, and what was in hand goes on.
 func (h *serviceHost) isWatched() {
 	pipe := filepath.Join(h.under, statusFile) + ".new"
-	h.write("/etc/systemd/system/slipway.service.d/watchdog.conf", "[Service]\nWatchdogSec=2\nRestartSec=200ms\nExecStartPre=-/bin/rm -f "+pipe+"\n")
+	h.write("/etc/systemd/system/slipway.service.d/watchdog.conf", "[Service]\nWatchdogSec=3\nRestartSec=200ms\nExecStartPre=-/bin/rm -f "+pipe+"\n")
 	h.sh("systemctl daemon-reload")
 	h.settings("")
 	pid := h.running(0)
