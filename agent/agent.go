@@ -37,6 +37,7 @@ type Options struct {
 	HostID        string         // the agent's own host identifier (P-70)
 	MaxConcurrent int            // commands carried out side by side; 4 when zero
 	PollBound     time.Duration  // the longest that one poll may take, with the client's own retries; 8 min when zero
+	Busy          time.Duration  // the longest that the poll loop may be busy with this host alone, after a poll and before the next; 1 min when zero
 	Pace          Pace
 	Changed       func(Status) // is told of every change of state, and now and then that polls go on; nil: nobody
 	Polled        func(error)  // is told of every poll; nil: nobody
@@ -85,6 +86,7 @@ func New(o Options) *Agent {
 		o.MaxConcurrent = 4
 	}
 	o.PollBound = cmp.Or(o.PollBound, pollBound)
+	o.Busy = cmp.Or(o.Busy, time.Minute)
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
@@ -113,6 +115,7 @@ func (a *Agent) SetPace(p Pace) {
 // command is taken, a running script stays with its shim, and a download or installation is given the engine's StopTimeout; Run
 // returns when all that is done.
 func (a *Agent) Run(ctx context.Context) {
+	a.beat(max(a.opts.Busy, time.Minute)) // there may be many tickets
 	a.recover(ctx)
 	a.poll(ctx)
 	a.beat(forever)
@@ -303,7 +306,7 @@ func (a *Agent) specification(ctx context.Context, command, execution string) ([
 func (a *Agent) carry(ctx context.Context, t *lifecycle.Ticket) {
 	a.note(t.Command, func(h *InHand) { h.Deployment = t.Deployment().ID })
 	a.changed()
-	log := a.log.With(zap.String("event", string(t.Event)), zap.String("deployment", t.Deployment().ID))
+	log := a.log.With(zap.String("event", string(t.Event)), zap.String("deployment", t.Deployment().ID), zap.String("group", t.Deployment().GroupName))
 	if t.State == lifecycle.Accepted && !a.acknowledge(ctx, t, log) {
 		return
 	}

@@ -51,6 +51,7 @@ func (a *Agent) poll(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		a.beat(a.opts.Busy) // what follows asks nobody: a loop that hangs in it, on a dead disk say, is stuck
 		a.opts.Polled(err)
 		var pause time.Duration
 		switch {
@@ -115,7 +116,7 @@ func (a *Agent) pause(ctx context.Context, d time.Duration, failing bool) (ended
 	if d <= 0 {
 		return false
 	}
-	a.beat(d + time.Minute)
+	a.beat(d + a.opts.Busy)
 	wake := a.wake
 	if failing {
 		wake = nil

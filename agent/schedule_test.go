@@ -188,6 +188,37 @@ func TestAlive(t *testing.T) {
 	})
 }
 
+// A loop that hangs in what it does itself, between two polls, is stuck within moments: a poll may take many minutes, that may not.
+func TestAliveBetweenPolls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hung := make(chan struct{})
+		f := &fakeCommands{poll: func(int) (*control.HostCommand, error) {
+			time.Sleep(7 * time.Minute)
+			return nil, nil
+		}}
+		a := New(Options{Commands: f, HostID: hostID, Busy: 20 * time.Second, Changed: func(s Status) {
+			if s.Link == Online {
+				<-hung // as a write to a dead disk does
+			}
+		}})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); a.poll(ctx) }()
+		for _, step := range []struct {
+			after time.Duration
+			alive bool
+		}{{6 * time.Minute, true}, {time.Minute + 19*time.Second, true}, {2 * time.Second, false}, {time.Hour, false}} {
+			time.Sleep(step.after)
+			if got := a.Alive(); got != step.alive {
+				t.Errorf("%s later alive = %t", step.after, got)
+			}
+		}
+		cancel()
+		close(hung)
+		<-ended
+	})
+}
+
 // The schedule of a completion that is not accepted, and its ends.
 func TestReportSchedule(t *testing.T) {
 	result := lifecycle.Result{Message: "Succeeded: "}

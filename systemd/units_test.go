@@ -41,6 +41,7 @@ func TestUnit(t *testing.T) {
 		"Service/KillMode":                 "process", // anything else kills hooks that have no scope of their own
 		"Service/Delegate":                 "yes",
 		"Service/TimeoutStopSec":           "150", // longer than stop_timeout (120 s)
+		"Service/TimeoutAbortSec":          "10",  // not as long as a stop: a stuck agent finishes nothing
 		"Unit/Wants":                       "network-online.target",
 		"Unit/After":                       "network-online.target",
 		"Unit/ConditionPathExists":         "!" + HoldFile,

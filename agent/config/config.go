@@ -43,6 +43,7 @@ type Config struct {
 	Trust            Trust
 	Listen           string // listen: host:port of the health listener; "" when it is off
 	Log              Log
+	Start            Start
 	StopTimeout      time.Duration // stop_timeout: how long a DownloadBundle or Install may go on after SIGTERM
 	MaxConcurrent    int           // max_concurrent: commands side by side
 	Hooks            Hooks
@@ -85,6 +86,12 @@ type Log struct {
 	Level  string // debug, info, warn, error; verbose already taken into account
 	Format string // auto, human, json
 	File   string // resolved: the path to write to, "" for none
+}
+
+// Start says what the first poll waits for.
+type Start struct {
+	WaitFor string        // cloud-init, off
+	Wait    time.Duration // at most so long
 }
 
 // Hooks bounds the scripts of a deployment.

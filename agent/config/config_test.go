@@ -55,7 +55,7 @@ func TestDefaults(t *testing.T) {
 		HTTPReadTimeout: 80 * time.Second, TestProfile: "prod", // C-18, C-20e
 		EnableArchiveReuse: true, DisableCoreDumps: true, Reject: Reject{PathTraversal: true, SymlinkPermissionTargets: true}, // V-101, V-102
 		Trust: Trust{Signer: "integrity", Pins: []string{}}, Listen: "127.0.0.1:8427", Log: Log{Level: "info", Format: "auto"},
-		StopTimeout: 2 * time.Minute, MaxConcurrent: 4,
+		Start: Start{WaitFor: "cloud-init", Wait: 5 * time.Minute}, StopTimeout: 2 * time.Minute, MaxConcurrent: 4,
 		Hooks: Hooks{Grace: 5 * time.Second, OpenOutput: "warn", OpenOutputWait: 2 * time.Second, RunAsMode: "setuid", WorkingDirectory: "root", Containment: "auto"},
 		Health: Health{
 			Path: "/health", Probe: Probe{Status: "200", Timeout: 3 * time.Second, Interval: 5 * time.Second, TCP: []string{}, Command: []string{}}, Rise: 2, Fall: 3, MaxAge: 30 * time.Second,

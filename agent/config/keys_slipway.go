@@ -38,12 +38,22 @@ var slipwayKeys = []key{
 	{
 		name: "log.format", kind: kindEnum, def: auto, enum: []string{auto, "human", "json"}, origin: originSlipway,
 		field: func(c *Config) any { return &c.Log.Format },
-		doc:   "Form of the log on standard output; auto is human on a terminal and json elsewhere.",
+		doc:   "Form of the log on standard output; auto is human on a terminal and in the journal, and json elsewhere.",
 	},
 	{
 		name: "log.file", kind: kindText, def: auto, origin: originSlipway, check: checkLogFile,
 		field: func(c *Config) any { return &c.Log.File },
 		doc:   "Log file beside standard output: a path, off, or auto for <log_dir>/<program_name>.log where log_dir is set.",
+	},
+	{
+		name: "start.wait_for", kind: kindEnum, def: "cloud-init", enum: []string{"cloud-init", off}, origin: originSlipway,
+		field: func(c *Config) any { return &c.Start.WaitFor },
+		doc:   "What must be over before the first command is taken: cloud-init waits for the end of user-data where cloud-init works at this boot.",
+	},
+	{
+		name: "start.wait", kind: kindDuration, def: "5m", max: int64(24 * time.Hour), origin: originSlipway,
+		field: func(c *Config) any { return &c.Start.Wait },
+		doc:   "How long the start waits for that at most; then commands are taken all the same, with a warning.",
 	},
 	{
 		name: "stop_timeout", kind: kindDuration, def: "120s", live: true, origin: originSlipway,

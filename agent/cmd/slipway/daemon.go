@@ -42,12 +42,20 @@ type daemon struct {
 	agent   atomic.Pointer[agent.Agent]       // nil until then too
 	keys    witness                           // the credentials that were used last
 	fleet   lifecycleState
+	waiting atomic.Pointer[string] // what the first poll waits for; nil: nothing
 }
 
+// lookingForIdentity is the first that systemd hears of the state of the agent.
+const lookingForIdentity = "looking for the identity of this host"
+
 func (p *program) newDaemon(cfg *config.Config, trust *control.Trust) (*daemon, error) {
-	log, level, err := newLogger(cfg, p.stdout)
+	journal, noJournal := p.journalOf(p.stdout)
+	log, level, err := newLogger(cfg, p.stdout, journal)
 	if err != nil {
 		return nil, &exitError{exitConfig, err}
+	}
+	if noJournal != nil {
+		log.Warn("log lines go to the journal without fields", zap.Error(noJournal))
 	}
 	for _, w := range cfg.Warnings {
 		log.Warn("configuration", zap.String("warning", w.Error()))
@@ -98,16 +106,22 @@ func (d *daemon) run(ctx context.Context) error {
 	defer stopServing()
 	publish := (&publisher{d: d, listen: listen}).publish
 
-	publish(agent.Status{Started: time.Now(), Since: time.Now(), Link: agent.Connecting, InHand: []agent.InHand{}})
+	boot := newCloudInit(d.log)
+	waiting := d.expectBoot(boot)
+	publish(agent.Status{Started: d.started, Since: time.Now(), Link: agent.Connecting, LinkText: waiting, InHand: []agent.InHand{}})
 	d.log.Info("started", zap.String("version", buildVersion()), zap.Int("pid", os.Getpid()), zap.String("root", d.cfg.RootDir), zap.String("health", listen))
 	go d.watchConfig(ctx, engine)
-	if err := d.notify.Ready("looking for the identity of this host"); err != nil {
+	if err := d.notify.Ready(or(waiting, lookingForIdentity)); err != nil {
 		d.log.Warn("tell systemd", zap.Error(err))
 	}
 	watched, unwatch := context.WithCancel(context.WithoutCancel(ctx)) // what is finished at the stop is watched too
 	defer unwatch()
 	go d.watchdog(watched)
-	a, err := d.connect(ctx, engine, publish)
+	err = d.awaitBoot(ctx, boot, publish)
+	var a *agent.Agent
+	if err == nil {
+		a, err = d.connect(ctx, engine, publish)
+	}
 	if errors.Is(err, errStopped) {
 		d.log.Info("stopped")
 		return nil
@@ -191,7 +205,7 @@ func (d *daemon) connect(ctx context.Context, engine *lifecycle.Engine, publish 
 		return nil, &exitError{exitFailure, err}
 	}
 	a := agent.New(agent.Options{
-		Commands: commands, Engine: engine, Trust: d.trust, HostID: who.HostID, Pace: pace(d.live.Load()), PollBound: pollBound(d.cfg),
+		Commands: commands, Engine: engine, Trust: d.trust, HostID: who.HostID, Pace: pace(d.live.Load()), PollBound: pollBound(d.cfg), Busy: d.notify.WatchdogTimeout,
 		MaxConcurrent: d.cfg.MaxConcurrent, Changed: publish, Polled: d.health.Metrics().Poll, Log: d.log.Named("agent"),
 	})
 	d.who.Store(who)

@@ -356,6 +356,8 @@ func polled(c *config.Config) doctor.Result {
 	switch {
 	case err != nil || r == nil:
 		return problem(doctor.Warn, "slipway status", "the agent runs and has left no word of itself")
+	case strings.HasPrefix(r.LinkText, bootWaitText):
+		return problem(doctor.Warn, "cloud-init status --long says what it is at; start.wait_for: off does not wait", "the agent runs, and takes no command yet: %s", r.LinkText)
 	case r.Link != agent.Online:
 		return problem(doctor.Fail, "see the lines above: identity, credentials, command service, clock", "the agent runs, and its link to the service is %s: %s", r.Link, or(r.LinkText, "no reason yet"))
 	case time.Since(r.LastPoll) > stale:

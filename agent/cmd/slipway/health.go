@@ -33,6 +33,9 @@ func (d *daemon) newHealth() (*health.Registry, error) {
 	})
 	r.Register(health.Readiness, "command service", func() health.Result {
 		a := d.agent.Load()
+		if waiting := d.waiting.Load(); waiting != nil {
+			return health.Result{Severity: health.Fail, Text: *waiting}
+		}
 		if a == nil {
 			return health.Result{Severity: health.Fail, Text: "the identity of this host is not known yet"}
 		}

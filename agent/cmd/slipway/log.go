@@ -14,16 +14,21 @@ import (
 	"golang.org/x/term"
 
 	"slipway/agent/config"
+	"slipway/systemd"
 )
 
-// newLogger builds the logger: for people on a terminal, JSON lines otherwise, and beside it the log file in the official agent's
-// form when one is configured (C-24, C-26). Nothing is sampled: a dropped line of a hook would be missed.
-func newLogger(cfg *config.Config, out io.Writer) (*zap.Logger, zap.AtomicLevel, error) {
+// newLogger builds the logger: for people on a terminal, entries with fields where the output is the journal's, JSON lines otherwise, and beside it
+// the log file in the official agent's form when one is configured (C-24, C-26). Nothing is sampled: a dropped line of a hook would be missed.
+func newLogger(cfg *config.Config, out io.Writer, journal *systemd.Journal) (*zap.Logger, zap.AtomicLevel, error) {
 	level := zap.NewAtomicLevel()
 	if err := level.UnmarshalText([]byte(cfg.Log.Level)); err != nil {
 		return nil, level, fmt.Errorf("log.level: %w", err)
 	}
-	cores := []zapcore.Core{zapcore.NewCore(encoder(cfg.Log.Format, out), zapcore.Lock(zapcore.AddSync(out)), level)}
+	first := zapcore.NewCore(encoder(cfg.Log.Format, out), zapcore.Lock(zapcore.AddSync(out)), level)
+	if journal != nil {
+		first = &journalCore{LevelEnabler: level, send: journal.Send, text: journalEncoder(cfg.Log.Format), otherwise: zapcore.Lock(zapcore.AddSync(out))}
+	}
+	cores := []zapcore.Core{first}
 	if cfg.Log.File != "" {
 		f, err := openLog(cfg)
 		if err != nil {
@@ -39,7 +44,7 @@ func newLogger(cfg *config.Config, out io.Writer) (*zap.Logger, zap.AtomicLevel,
 func newGuestLogger(cfg *config.Config, out io.Writer) (*zap.Logger, error) {
 	quiet := *cfg
 	quiet.Log.Level, quiet.Log.Format, quiet.Log.File = "error", "human", ""
-	log, _, err := newLogger(&quiet, out)
+	log, _, err := newLogger(&quiet, out, nil)
 	if err != nil || cfg.Log.File == "" {
 		return log, err
 	}

@@ -208,7 +208,7 @@ func scratchFolder(root string) (string, error) {
 func (r *rehearsal) carryOut(ctx context.Context, cfg *config.Config, scratch string) error {
 	quiet := *cfg
 	quiet.Log.Level, quiet.Log.Format, quiet.Log.File = "error", "human", ""
-	log, _, err := newLogger(&quiet, r.p.stderr)
+	log, _, err := newLogger(&quiet, r.p.stderr, nil)
 	if err != nil {
 		return failed(err)
 	}

@@ -70,6 +70,9 @@ func (p *program) hostService() (service.Service, error) {
 	if err != nil {
 		return nil, failed(fmt.Errorf("find this program: %w", err))
 	}
+	if strings.ContainsAny(self, `"'\`) {
+		return nil, failed(fmt.Errorf("systemd starts no program whose path has quotes or backslashes: move %s", self))
+	}
 	args := []string{"run"}
 	if p.configFile != "" {
 		config, err := filepath.Abs(p.configFile)
@@ -79,7 +82,7 @@ func (p *program) hostService() (service.Service, error) {
 		args = append(args, "--config", config)
 	}
 	const packaged = "ExecStart=/usr/bin/slipway run"
-	unit := strings.Replace(systemd.Unit, packaged, "ExecStart={{Path | cmdEscape}}{{range Arguments}} {{. | cmd}}{{end}}", 1)
+	unit := strings.Replace(systemd.Unit, packaged, "ExecStart="+commandLine(append([]string{self}, args...)), 1)
 	svc, err := service.New(&supervised{}, &service.Config{
 		Name: strings.TrimSuffix(systemd.UnitName, ".service"), Executable: self, Arguments: args,
 		Option: service.KeyValue{"SystemdScript": unit},
@@ -93,6 +96,40 @@ func (p *program) hostService() (service.Service, error) {
 		return nil, failed(fmt.Errorf("the service manager of this host is %s, and the unit is for systemd: let it run: slipway run", svc.Platform()))
 	}
 	return svc, nil
+}
+
+// commandLine writes words as a unit has them. Those that need it are quoted, with what systemd and the template of the service package would expand
+// taken for itself.
+func commandLine(words []string) string {
+	var b strings.Builder
+	for i, word := range words {
+		if i > 0 {
+			b.WriteByte(' ')
+		}
+		if word != "" && strings.IndexFunc(word, special) < 0 {
+			b.WriteString(word)
+			continue
+		}
+		b.WriteByte('"')
+		for _, c := range []byte(word) {
+			switch {
+			case c == '%', c == '$' && i > 0: // systemd expands no variable in the name of the program
+				b.WriteByte(c)
+				b.WriteByte(c)
+			case c == '"' || c == '\\' || c == '{' || c == '}' || c < ' ' || c == 0x7f:
+				fmt.Fprintf(&b, "\\x%02x", c)
+			default:
+				b.WriteByte(c)
+			}
+		}
+		b.WriteByte('"')
+	}
+	return b.String()
+}
+
+// special reports whether a rune is more than itself somewhere in a command line.
+func special(r rune) bool {
+	return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=:,./@", r)
 }
 
 func (p *program) installService(now bool) error {

@@ -89,8 +89,10 @@ func newServiceHost(t *testing.T, o systemdtest.Options, program []byte) *servic
 	return h
 }
 
-// inside is a path of the host as the test sees it.
-func (h *serviceHost) inside(path string) string { return filepath.Join(h.machine.Root(), path) }
+// inside is a path of the host as the test sees it, in its /tmp and /run too.
+func (h *serviceHost) inside(path string) string {
+	return filepath.Join("/proc", strconv.Itoa(h.machine.Leader()), "root", path)
+}
 
 func (h *serviceHost) content(path string) string {
 	data, err := os.ReadFile(h.inside(path))

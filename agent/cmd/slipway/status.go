@@ -38,7 +38,7 @@ func (r report) save(root string) error {
 		return err
 	}
 	name := filepath.Join(root, statusFile)
-	if err := os.WriteFile(name+".new", append(data, '\n'), 0o644); err != nil {
+	if err := os.WriteFile(name+".new", append(data, '\n'), 0o600); err != nil {
 		return err
 	}
 	return os.Rename(name+".new", name)
