@@ -25,6 +25,7 @@ type manager struct {
 	kept             string // a changed configuration after a removal
 	offered          string // the new sample beside a changed configuration
 	official         string // installs the official agent beside ours; has to fail
+	instead          string // asks what would come of a manager that finds a way; "" if it finds none
 	files            []string
 	ours             []string // what the manager itself leaves, as patterns of paths
 }
@@ -43,7 +44,7 @@ func TestDeb(t *testing.T) {
 		remove:  "dpkg -r slipway", purge: "dpkg -P slipway",
 		verify: "dpkg -V slipway", list: "dpkg -L slipway", changelog: "zcat /usr/share/doc/slipway/changelog.Debian.gz",
 		kept: "/etc/slipway/slipway.yml", offered: "/etc/slipway/slipway.yml.dpkg-dist",
-		official: "dpkg -i /pkg/codedeploy-agent_1.8.1_amd64.deb",
+		official: "dpkg -i /pkg/codedeploy-agent_1.8.1_amd64.deb", instead: "apt-get -s install /pkg/codedeploy-agent_1.8.1_amd64.deb",
 		files:    []string{"/etc/default/slipway", "/usr/share/doc/slipway/copyright", "/usr/share/doc/slipway/changelog.Debian.gz", "/usr/share/zsh/vendor-completions/_slipway"},
 		ours:     []string{`/var/(lib|cache)/(dpkg|apt)/.*`, `/var/log/(dpkg\.log|apt/.*)`, `/etc/(ld\.so\.cache|mailcap)`},
 	})
@@ -284,6 +285,11 @@ func (m *machine) conflicts(p manager) {
 		m.t.Errorf("%s says: %s", p.official, trim(got))
 	} else {
 		m.t.Log(regexp.MustCompile(`.*conflicts with codedeploy-agent.*`).FindString(got))
+	}
+	if p.instead != "" { // apt takes the other one away, and says so first
+		if got := m.sh(p.instead); !strings.Contains(got, "REMOVED:\n  slipway\n") {
+			m.t.Errorf("%s says: %s", p.instead, trim(got))
+		}
 	}
 	if got := m.says("systemctl is-active slipway"); got != "active" {
 		m.t.Errorf("after the official agent was refused slipway is %s", got)

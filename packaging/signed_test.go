@@ -2,6 +2,8 @@ package packaging
 
 import (
 	"bytes"
+	"debug/buildinfo"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,8 +28,10 @@ var key = throwAway{passphrase: "throw away"}
 // signingKey makes the key that packages of tests are signed with.
 func signingKey(t *testing.T) *throwAway {
 	t.Helper()
-	if _, err := exec.LookPath("gpg"); err != nil {
-		t.Skip("needs gpg: install the package gnupg")
+	for _, need := range [][2]string{{"gpg", "gpg"}, {"gpg-agent", "gpg-agent"}, {"gpgv", "gpgv"}} {
+		if _, err := exec.LookPath(need[0]); err != nil {
+			t.Skipf("needs %s: install the package %s", need[0], need[1])
+		}
 	}
 	key.Do(func() {
 		if key.home, key.err = os.MkdirTemp("", "slipway-key-"); key.err != nil { // not in a test's folder: the socket of gpg-agent lies in it
@@ -136,5 +140,60 @@ func TestSignedDeb(t *testing.T) {
 	}
 	if err := run(os.Environ(), "dpkg-deb", "--info", deb); err != nil { // and dpkg takes no offence at it
 		t.Error(err)
+	}
+}
+
+// TestDigestsAndSBOM: SHA256SUMS names every other file and holds, and the SBOM of a program names its version and what it is made of.
+func TestDigestsAndSBOM(t *testing.T) {
+	version := current(t)
+	dir := built(t, version)
+	cmd := exec.Command("sha256sum", "--check", "--strict", "SHA256SUMS")
+	cmd.Dir = dir
+	out, err := cmd.Output()
+	if err != nil {
+		t.Errorf("SHA256SUMS: %v\n%s", err, out)
+	}
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if name := f.Name(); name != "SHA256SUMS" && !strings.Contains(string(out), name+": OK\n") {
+			t.Errorf("SHA256SUMS does not name %s", name)
+		}
+	}
+	program := filepath.Join(dir, "slipway_"+version+"_linux_amd64")
+	data, err := os.ReadFile(program + ".cdx.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sbom struct {
+		BOMFormat string
+		Metadata  struct {
+			Component struct{ Name, Version string }
+		}
+		Components []struct{ Name, Version, PURL string }
+	}
+	if err := json.Unmarshal(data, &sbom); err != nil {
+		t.Fatal(err)
+	}
+	if sbom.BOMFormat != "CycloneDX" || sbom.Metadata.Component.Name != "slipway" || sbom.Metadata.Component.Version != "v"+version {
+		t.Errorf("the SBOM is one of %+v", sbom.Metadata.Component)
+	}
+	info, err := buildinfo.ReadFile(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := map[string]string{}
+	for _, c := range sbom.Components {
+		in[c.Name] = c.Version
+	}
+	for _, m := range info.Deps {
+		if in[m.Path] != m.Version {
+			t.Errorf("the program has %s %s in it, and the SBOM %q of it", m.Path, m.Version, in[m.Path])
+		}
+	}
+	if len(info.Deps) < 5 {
+		t.Errorf("the program has only %d modules in it", len(info.Deps))
 	}
 }
