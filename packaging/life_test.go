@@ -17,6 +17,7 @@ import (
 // manager is how one kind of package is handled: lines of shell, and what comes of them.
 type manager struct {
 	install, upgrade string // of the current version; to the next one
+	again            string // installs the next one after a removal
 	remove           string // leaves what dpkg calls configuration
 	purge            string // the rest; "" where there is no such thing
 	verify           string // prints what differs from the package
@@ -40,13 +41,13 @@ func TestDeb(t *testing.T) {
 	apt := "DEBIAN_FRONTEND=noninteractive apt-get -y -q -o Dpkg::Options::=--force-confold install "
 	m.life(version, manager{
 		install: apt + "/pkg/slipway_" + version + "-1_amd64.deb",
-		upgrade: apt + "/pkg/slipway_" + next + "-1_amd64.deb",
-		remove:  "dpkg -r slipway", purge: "dpkg -P slipway",
+		upgrade: apt + "/pkg/slipway_" + next + "-1_amd64.deb", again: apt + "/pkg/slipway_" + next + "-1_amd64.deb",
+		remove: "dpkg -r slipway", purge: "dpkg -P slipway",
 		verify: "dpkg -V slipway", list: "dpkg -L slipway", changelog: "zcat /usr/share/doc/slipway/changelog.Debian.gz",
 		kept: "/etc/slipway/slipway.yml", offered: "/etc/slipway/slipway.yml.dpkg-dist",
 		official: "dpkg -i /pkg/codedeploy-agent_1.8.1_amd64.deb", instead: "apt-get -s install /pkg/codedeploy-agent_1.8.1_amd64.deb",
-		files:    []string{"/etc/default/slipway", "/usr/share/doc/slipway/copyright", "/usr/share/doc/slipway/changelog.Debian.gz", "/usr/share/zsh/vendor-completions/_slipway"},
-		ours:     []string{`/var/(lib|cache)/(dpkg|apt)/.*`, `/var/log/(dpkg\.log|apt/.*)`, `/etc/(ld\.so\.cache|mailcap)`},
+		files: []string{"/etc/default/slipway", "/usr/share/doc/slipway/copyright", "/usr/share/doc/slipway/changelog.Debian.gz", "/usr/share/zsh/vendor-completions/_slipway"},
+		ours:  []string{`/var/(lib|cache)/(dpkg|apt)/.*`, `/var/log/(dpkg\.log|apt/.*)`, `/etc/(ld\.so\.cache|mailcap)`},
 	})
 }
 
@@ -62,7 +63,7 @@ func TestRPM(t *testing.T) {
 	dnf := "dnf -y -q --setopt=module_platform_id=platform:al2023 "
 	m.sh("mkdir -p /etc/sysconfig /usr/share/licenses /usr/share/zsh/site-functions; " + dnf + "install base") // the folders are those of the system's packages too
 	m.life(version, manager{
-		install: dnf + "install slipway-" + version + "-1", upgrade: dnf + "upgrade slipway", remove: dnf + "remove slipway",
+		install: dnf + "install slipway-" + version + "-1", upgrade: dnf + "upgrade slipway", again: dnf + "install slipway", remove: dnf + "remove slipway",
 		verify: "rpm -V slipway", list: "rpm -ql slipway", changelog: "rpm -q --changelog slipway",
 		kept: "/etc/slipway/slipway.yml.rpmsave", offered: "/etc/slipway/slipway.yml.rpmnew",
 		official: dnf + "install codedeploy-agent",
@@ -94,6 +95,11 @@ func (m *machine) life(version string, p manager) {
 		m.t.Errorf("after its removal: %q", got)
 	}
 	m.sh("cmp /pkg/mine " + p.kept)
+	m.sh(p.again)
+	if got := m.says("systemctl is-enabled slipway; systemctl is-active slipway"); got != "enabled\ninactive" {
+		m.t.Errorf("installed again after its removal: %q", got)
+	}
+	m.sh(p.remove)
 	if p.purge != "" {
 		m.sh(p.purge)
 	} else { // what was changed is the operator's
@@ -290,6 +296,7 @@ func (m *machine) conflicts(p manager) {
 		if got := m.sh(p.instead); !strings.Contains(got, "REMOVED:\n  slipway\n") {
 			m.t.Errorf("%s says: %s", p.instead, trim(got))
 		}
+		m.refused(strings.Replace(p.instead, "-s", "-y --no-remove", 1))
 	}
 	if got := m.says("systemctl is-active slipway"); got != "active" {
 		m.t.Errorf("after the official agent was refused slipway is %s", got)

@@ -58,6 +58,9 @@ func TestPowerLossOfHost(t *testing.T) {
 	// From here on they are looked at, from outside the host.
 	h.site, h.under = service.inside(h.site), service.inside(h.under)
 	h.settle()
+	if _, err := h.reportedOnce(false); err != nil {
+		t.Error(err)
+	}
 	met := map[string]int{}
 	for _, aim := range []string{phaseStaging, phaseStaging, phaseCommitted, phaseCommitted, phaseTidying} {
 		met[h.inInstall(aim, met[aim] > 0)]++
