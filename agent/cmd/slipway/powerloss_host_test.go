@@ -121,7 +121,6 @@ func (h *hostRounds) inInstall(aim string, later bool) string {
 		h.watch(d, func(now string) bool { return slices.Index(order, now) >= slices.Index(order, aim) })
 	}
 	h.service.machine.Kill()
-	already := isClosed(d.installed)
 	phase := h.phase(d.id)
 	nobody := h.fault(lab.Fault{Service: "imds", Status: http.StatusServiceUnavailable})
 	h.service.machine.Start()
@@ -138,7 +137,7 @@ func (h *hostRounds) inInstall(aim string, later bool) string {
 	if status != types.DeploymentStatusSucceeded || which != "new" {
 		errs = append(errs, fmt.Errorf("the lab's record is %s (%s), and the tree is the %s one", status, problem, which))
 	}
-	reported, err := h.reportedOnce(already)
+	reported, err := h.reportedOnce(phase == phaseDone)
 	h.row("Install of "+fmt.Sprint(len(h.trees[next]))+" paths, "+phase, recovered+", then "+which, status, reported, append(errs, err)...)
 	h.now = next
 	return phase
@@ -275,7 +274,7 @@ func (h *hostRounds) completions() (found []lab.Call) {
 
 // reportedOnce looks at the reports of this deployment, and at any late one for those before: the service has taken one for each command. One that it
 // had taken when the power went may have come again, the same, where the agent had not got the answer yet.
-func (h *hostRounds) reportedOnce(already bool) (text string, err error) {
+func (h *hostRounds) reportedOnce(maybeBefore bool) (text string, err error) {
 	h.t.Helper()
 	calls, commands := h.completions(), map[string]bool{}
 	h.judged = time.Now()
@@ -287,7 +286,7 @@ func (h *hostRounds) reportedOnce(already bool) (text string, err error) {
 			var v lab.CommandView
 			h.admin("/lab/commands/"+id, &v)
 			switch n := len(v.Completions); {
-			case n == 2 && already && v.Completions[0] == v.Completions[1]:
+			case n == 2 && maybeBefore && v.Completions[0] == v.Completions[1]:
 				text += ", one of them again"
 			case n != 1:
 				err = errors.Join(err, fmt.Errorf("command %s was reported %d times: %+v", id, n, v.Completions))
