@@ -2,7 +2,9 @@
 package packaging
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,29 +16,60 @@ import (
 	"slipway/systemd/systemdtest"
 )
 
-// built makes the packages of one version into a folder, once for all tests.
+// next is the version of the packages that are upgraded to. Their slipway.yml differs from that of the current ones.
+const next = "99.0.0"
+
+// current is the version in hand: its changelog is in the packages.
+func current(t *testing.T) string {
+	t.Helper()
+	data, err := os.ReadFile("../VERSION")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(data))
+}
+
+// built makes the signed packages of one version into a folder, once for all tests.
 func built(t *testing.T, version string) string {
 	t.Helper()
 	if reason := systemdtest.Missing(); reason != "" {
 		t.Skip(reason)
 	}
+	key := signingKey(t)
 	once, _ := builds.LoadOrStore(version, &build{})
 	b := once.(*build)
 	b.Do(func() {
 		if b.dir, b.err = os.MkdirTemp("", "slipway-packages-"); b.err != nil {
 			return
 		}
-		cmd := exec.Command("package/run", "all")
-		cmd.Env = append(os.Environ(), "DIST="+b.dir, "ARCHES=amd64", "VERSION="+version)
-		var out []byte
-		if out, b.err = cmd.CombinedOutput(); b.err != nil {
-			t.Logf("package/run: %s", out)
+		env := append(os.Environ(), "DIST="+b.dir, "ARCHES=amd64", "VERSION="+version, "SIGNING_KEY="+key.secret, "NFPM_PASSPHRASE="+key.passphrase)
+		if version == next {
+			sample, err := os.ReadFile("nfpm/slipway.yml")
+			if err == nil {
+				err = os.WriteFile(filepath.Join(b.dir, "sample.yml"), append(sample, "# a newer sample\n"...), 0o600)
+			}
+			if b.err = err; err != nil {
+				return
+			}
+			env = append(env, "CONFIG_SAMPLE="+filepath.Join(b.dir, "sample.yml"))
 		}
+		b.err = run(env, "package/run", "all")
 	})
 	if b.err != nil {
 		t.Fatalf("make the packages: %v", b.err)
 	}
 	return b.dir
+}
+
+// run runs a command of this machine; the error has what it said.
+func run(env []string, name string, args ...string) error {
+	cmd := exec.Command(name, args...)
+	cmd.Env = env
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return nil
 }
 
 type build struct {
@@ -53,19 +86,37 @@ func TestMain(m *testing.M) {
 		os.RemoveAll(b.(*build).dir)
 		return true
 	})
+	throwKeyAway()
 	os.Exit(code)
 }
 
-// labUnit is the offline lab as a service of the host, up before the agent asks it anything.
+// labUnit is the offline lab as a service of the host, up before the network is, as the real service would be.
 const labUnit = `[Unit]
-Before=slipway.service
+Before=network-online.target slipway.service
 [Service]
+ExecStartPre=/bin/rm -f /var/lib/lab/env
 ExecStart=/usr/local/bin/slipway-lab serve --listen 127.0.0.1:8400 --dir /var/lib/lab --env /var/lib/lab/env --log /var/lib/lab/calls.json --poll-wait 500ms
 StateDirectory=lab
 ExecStartPost=/bin/sh -c 'until [ -s /var/lib/lab/env ]; do sleep 0.05; done; install -D -m 644 /var/lib/lab/agent.yml /etc/codedeploy-agent/conf/codedeployagent.yml'
 [Install]
 WantedBy=multi-user.target
 `
+
+// stub makes a package of a name that has nothing in it but what it provides.
+func stub(t *testing.T, dir, format, name, version string, provides ...string) {
+	t.Helper()
+	key := signingKey(t)
+	config := filepath.Join(t.TempDir(), "stub.yaml")
+	text := fmt.Sprintf("name: %s\narch: amd64\nversion: %s\nmaintainer: t <t@example.org>\ndescription: stands for another package\nprovides: [%s]\nrpm: {signature: {key_file: %s}}\n",
+		name, version, strings.Join(provides, ", "), key.secret)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env := append(os.Environ(), "NFPM_PASSPHRASE="+key.passphrase)
+	if err := run(env, "go", "tool", "-modfile=tools/go.mod", "nfpm", "package", "--config", config, "--packager", format, "--target", dir); err != nil {
+		t.Fatal(err)
+	}
+}
 
 // machine is a host with the lab, and the packages in /pkg.
 type machine struct {
@@ -92,6 +143,9 @@ func newMachine(t *testing.T, o systemdtest.Options, folders ...string) *machine
 			return os.WriteFile(filepath.Join(root, to), data, mode)
 		}
 		if err := put(lab, "usr/local/bin/slipway-lab", 0o755); err != nil {
+			return err
+		}
+		if err := put(signingKey(t).public, "pkg/key.asc", 0o644); err != nil {
 			return err
 		}
 		for _, dir := range folders {
@@ -131,6 +185,25 @@ func (m *machine) says(line string) string {
 	return strings.TrimSpace(out)
 }
 
+// refused runs a line of shell that has to fail and returns what it says.
+func (m *machine) refused(line string) string {
+	m.t.Helper()
+	out, err := m.Run(m.t.Context(), "/bin/sh", "-c", line)
+	if err == nil {
+		m.t.Errorf("%s succeeds: %s", line, out)
+	}
+	return strings.TrimSpace(out)
+}
+
+// content is a file of the host, "" if there is none.
+func (m *machine) content(path string) string {
+	data, err := os.ReadFile(filepath.Join(m.Root(), path))
+	if err != nil {
+		return ""
+	}
+	return string(data)
+}
+
 func (m *machine) eventually(what, line string) {
 	m.t.Helper()
 	ctx, cancel := context.WithTimeout(m.t.Context(), time.Minute)
@@ -149,78 +222,11 @@ func (m *machine) bundle(name, script string) {
 
 const online = `slipway status --json | grep -q '"link": "online"'`
 
-// A deb, from its installation into an image to its removal.
-func TestDeb(t *testing.T) {
-	m := newMachine(t, systemdtest.Options{}, built(t, "0.9.0"), built(t, "0.9.1"))
-	m.sh("find / -xdev ! -path '/proc/*' ! -path '/var/lib/dpkg/*' ! -path '/var/log/*' ! -path '/pkg/*' ! -path '/tmp/*' ! -path '/var/tmp/*' ! -path '/var/lib/lab*' ! -path '/var/lib/systemd/*' | sort >/pkg/before")
-
-	m.sh("dpkg -i /pkg/slipway_0.9.0-1_amd64.deb")
-	if got := m.says("systemctl is-enabled slipway; systemctl is-active slipway; readlink /usr/bin/codedeploy-local; slipway version"); !strings.HasPrefix(got, "enabled\ninactive\nslipway\n") || !strings.Contains(got, "0.9.0") {
-		t.Errorf("after its installation: %q", got)
+// trim cuts a text that a test shows.
+func trim(text string) string {
+	b := []byte(text)
+	if len(b) > 2000 {
+		b = bytes.Join([][]byte{b[:1000], b[len(b)-1000:]}, []byte("\n…\n"))
 	}
-	m.Reboot()
-	m.eventually("the first boot starts it, and it polls", online)
-	t.Log(m.sh(`up=$(systemctl show -p ActiveEnterTimestampMonotonic --value network-online.target)
-first=$(journalctl -u slipway -o json --no-pager | grep 'the command service answers' | head -1 | sed 's/.*"__MONOTONIC_TIMESTAMP":"\([0-9]*\)".*/\1/')
-echo "first answered poll $(( (first - up) / 1000 )) ms after network-online"`))
-
-	m.bundle("v1", "echo ran >>/srv/ran; sleep 4; echo ended >>/srv/ran")
-	m.sh("systemd-run --quiet --unit=deploying /bin/sh -c '. /var/lib/lab/env; slipway-lab deploy /bundles/v1 >/tmp/deployed 2>&1'")
-	m.eventually("the hook runs", "test -s /srv/ran")
-	m.sh("dpkg -i /pkg/slipway_0.9.1-1_amd64.deb")
-	if got := m.says("slipway status | head -1; cat /srv/ran"); !strings.HasPrefix(got, "slipway 0.9.1 is running") || !strings.HasSuffix(got, "\nran") {
-		t.Errorf("after the upgrade, in the middle of the hook: %q", got)
-	}
-	m.eventually("the deployment ends", "! systemctl is-active --quiet deploying")
-	if got := m.says("cat /srv/ran; cat /srv/app/f; slipway history | tail -1"); !strings.HasPrefix(got, "ran\nended\nv1\n") || !strings.HasSuffix(got, "succeeded") {
-		t.Errorf("after the deployment: %q\n%s", got, m.says("cat /tmp/deployed"))
-	}
-	if calls := m.says("grep PutHostCommandComplete /var/lib/lab/calls.json | tail -1"); !strings.Contains(calls, "SLIPWAY_0.9.1") {
-		t.Errorf("the result was not reported by the new program: %s", calls)
-	}
-
-	// A configuration that was changed is nobody's to overwrite.
-	m.sh("echo 'log: {level: debug}' >>/etc/slipway/slipway.yml; dpkg -i /pkg/slipway_0.9.1-1_amd64.deb; grep -q 'level: debug}' /etc/slipway/slipway.yml")
-	began := time.Now()
-	m.sh("systemctl stop slipway")
-	t.Logf("stop of an agent at rest: %s, the way into the host included", time.Since(began).Round(time.Millisecond))
-
-	m.sh("systemctl start slipway; dpkg -r slipway")
-	if got := m.says("systemctl is-active slipway; pgrep -x slipway; ls /etc/slipway/slipway.yml"); !strings.HasPrefix(got, "inactive\n/etc/slipway/slipway.yml") {
-		t.Errorf("after its removal: %q", got)
-	}
-	m.sh("dpkg -P slipway")
-	left := m.says("find / -xdev ! -path '/proc/*' ! -path '/var/lib/dpkg/*' ! -path '/var/log/*' ! -path '/pkg/*' ! -path '/tmp/*' ! -path '/var/tmp/*' ! -path '/var/lib/lab*' ! -path '/var/lib/systemd/*' | sort | comm -13 /pkg/before - | grep -v -e ^/opt/codedeploy-agent -e ^/srv -e ^/bundles -e ^/etc/codedeploy-agent -e ^/var/cache -e ^/root")
-	if left != "" {
-		t.Errorf("left after the purge:\n%s", left)
-	}
-}
-
-// The rpm, by dnf, as on Amazon Linux; a package of the test's own stands for the system's, which Debian has not as rpms.
-func TestRPM(t *testing.T) {
-	dir := built(t, "0.9.0")
-	stub := t.TempDir()
-	config := filepath.Join(stub, "stub.yaml")
-	if err := os.WriteFile(config, []byte("name: base\narch: amd64\nversion: 1.0.0\nmaintainer: t <t@example.org>\ndescription: what the system provides\nprovides: [/bin/sh, systemd]\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command("go", "tool", "-modfile=tools/go.mod", "nfpm", "package", "--config", config, "--packager", "rpm", "--target", stub)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("nfpm: %v\n%s", err, out)
-	}
-	m := newMachine(t, systemdtest.Options{Packages: []string{"rpm", "dnf", "createrepo-c"}}, dir, built(t, "0.9.1"), stub)
-	m.sh("cd /pkg && createrepo_c -q . && mkdir -p /etc/yum.repos.d && printf '[local]\\nname=local\\nbaseurl=file:///pkg\\ngpgcheck=0\\n' >/etc/yum.repos.d/local.repo")
-	dnf := "dnf -y -q --setopt=module_platform_id=platform:al2023 "
-	m.sh(dnf + "install slipway-0.9.0-1")
-	if got := m.says("systemctl is-enabled slipway; systemctl is-active slipway; rpm -V slipway"); got != "enabled\ninactive" {
-		t.Errorf("after its installation: %q", got)
-	}
-	m.sh("systemctl start slipway")
-	m.eventually("it polls", online)
-	m.sh(dnf + "upgrade slipway")
-	m.eventually("the new one polls", online+" && slipway status | grep -q 'slipway 0.9.1 is running'")
-	m.sh("echo '# mine' >>/etc/slipway/slipway.yml; " + dnf + "remove slipway")
-	if got := m.says("systemctl is-active slipway; pgrep -x slipway; ls /usr/bin/slipway /etc/slipway"); !strings.HasPrefix(got, "inactive\n") || !strings.Contains(got, "slipway.yml.rpmsave") || !strings.Contains(got, "cannot access '/usr/bin/slipway'") {
-		t.Errorf("after its removal: %q", got)
-	}
+	return string(b)
 }

@@ -3,9 +3,12 @@
 # loses nothing: a hook stays with its shim, an installation is finished or taken up from its journal.
 set -e
 
-# dpkg: configure OLD-VERSION; rpm: 1 for an installation, 2 for an upgrade.
+# dpkg: configure OLD-VERSION, see preinstall.sh; rpm: 1 for an installation, 2 for an upgrade.
 case "$1" in
-configure) [ -z "$2" ] && first=1 ;;
+configure)
+	if [ -z "$2" ] || [ -e /run/slipway-returns ]; then first=1; fi
+	rm -f /run/slipway-returns
+	;;
 1) first=1 ;;
 2) ;;
 *) exit 0 ;;

@@ -13,7 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/codedeploy/types"
 )
 
-// mixedPaths is how many paths the revisions of these tests have.
+// mixedPaths is how many paths the revisions of most of these tests have.
 const mixedPaths = 2000
 
 // memoryDir is a new folder in memory, where the machine has a memory file system.
@@ -41,12 +41,24 @@ type rounds struct {
 type counts struct{ kills, old, new, succeeded, failed, exceptions int }
 
 func newRounds(t *testing.T, dir string) *rounds {
+	r := roundsOf(t, newLabHost(t, dir), mixedPaths)
+	r.start()
+	r.settle()
+	return r
+}
+
+// roundsOf are those of a host that has nothing yet; its agent need not run.
+func roundsOf(t *testing.T, h *labHost, paths int) *rounds {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	r := &rounds{labHost: newLabHost(t, dir), trees: map[string]map[string]node{}, took: map[string]time.Duration{}, rng: rand.New(rand.NewPCG(seed, 0))}
-	r.put("v1", mixed(r.labHost, 1, mixedPaths))
-	r.put("v2", mixed(r.labHost, 2, mixedPaths))
-	r.start()
+	r := &rounds{labHost: h, trees: map[string]map[string]node{}, took: map[string]time.Duration{}, table: map[string]*counts{}, rng: rand.New(rand.NewPCG(seed, 0))}
+	r.put("v1", mixed(r.labHost, 1, paths))
+	r.put("v2", mixed(r.labHost, 2, paths))
+	return r
+}
+
+// settle brings both revisions until an installation changes only what differs between them.
+func (r *rounds) settle() {
 	r.bring("v1")
 	for _, name := range []string{"uploads/mine", "d01/mine", "d02/mine"} {
 		path := filepath.Join(r.site, name)
@@ -56,15 +68,14 @@ func newRounds(t *testing.T, dir string) *rounds {
 	for range 2 { // what is the same from the second time on
 		for _, v := range []string{"v2", "v1"} {
 			r.measured(v)
-			r.trees[v] = treeOf(t, r.site)
+			r.trees[v] = treeOf(r.t, r.site)
 		}
 	}
 	r.now = "v1"
 	if _, err := oldOrNew(nil, r.trees["v2"], r.trees["v1"]); err == nil {
-		t.Fatal("the revisions are the same")
+		r.t.Fatal("the revisions are the same")
 	}
-	t.Logf("%d and %d paths, phases of an installation: %v", len(r.trees["v1"]), len(r.trees["v2"]), r.took)
-	return r
+	r.t.Logf("%d and %d paths, phases of an installation: %v", len(r.trees["v1"]), len(r.trees["v2"]), r.took)
 }
 
 // measured brings a revision and notes how long the parts of its installation take.
@@ -127,7 +138,6 @@ var aims = []string{phaseStaging, phaseCommitted, phaseTidying, phaseStaging, ph
 func TestKillAtRandomInstants(t *testing.T) {
 	aside(t)
 	r := newRounds(t, memoryDir(t))
-	r.table = map[string]*counts{}
 	spoilt := r.canSpoil()
 	for n := range times(t, "CRASH_KILLS", 20) {
 		r.killed(n, spoilt && n%5 == 4)
@@ -170,6 +180,17 @@ func (r *rounds) canSpoil() bool {
 	return err == nil
 }
 
+// impossible reports whether recovery alone cannot make such a tree of what the journal of that phase says.
+func impossible(phase, which string) bool {
+	switch phase {
+	case phaseTidying, phaseDone:
+		return which == "old"
+	case phaseBefore, phaseStaging, phaseUndoing:
+		return which == "new"
+	}
+	return false
+}
+
 // killed is one deployment that is killed, recovered and gone on with.
 func (r *rounds) killed(n int, spoilt bool) {
 	r.t.Helper()
@@ -210,7 +231,7 @@ func (r *rounds) killed(n int, spoilt bool) {
 	if left := r.leftovers(); len(left) > 0 {
 		exception(fmt.Errorf("left after recovery: %v", left))
 	}
-	if which == "old" && (phase == phaseTidying || phase == phaseDone) || which == "new" && (phase == phaseBefore || phase == phaseStaging || phase == phaseUndoing) {
+	if impossible(phase, which) {
 		exception(fmt.Errorf("the %s tree", which))
 	}
 

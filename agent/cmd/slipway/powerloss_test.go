@@ -128,7 +128,6 @@ func TestPowerLoss(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			d := newDisk(t, kind)
 			r := newRounds(t, d.folder)
-			r.table = map[string]*counts{}
 			d.sync()
 			for cuts := times(t, "CRASH_CUTS", 5); cuts > 0; {
 				cuts -= r.powerLosses(d, cuts)

@@ -40,12 +40,12 @@ func buildSlipway(t *testing.T, version string) []byte {
 	return data
 }
 
-func newServiceHost(t *testing.T, o systemdtest.Options, program []byte) *serviceHost {
+// newServiceHost boots one. What the agent keeps, and the site of labHost, are in a folder that the machine and the host both have.
+func newServiceHost(t *testing.T, dir string, o systemdtest.Options, program []byte) *serviceHost {
 	t.Helper()
 	if reason := systemdtest.Missing(); reason != "" {
 		t.Skip(reason)
 	}
-	dir := t.TempDir()
 	h := &serviceHost{labHost: newLabHost(t, dir)}
 	o.ShareNet = true
 	config, err := os.ReadFile(h.config)
@@ -175,7 +175,7 @@ func TestService(t *testing.T) {
 		legacy bool
 	}{{"unified", false}, {"legacy", true}} {
 		t.Run(mode.name, func(t *testing.T) {
-			h := newServiceHost(t, systemdtest.Options{Legacy: mode.legacy}, old)
+			h := newServiceHost(t, t.TempDir(), systemdtest.Options{Legacy: mode.legacy}, old)
 			ctl := func(args ...string) { t.Helper(); h.machine.Must(append([]string{"systemctl"}, args...)...) }
 			tests := []struct {
 				name string

@@ -161,9 +161,9 @@ func (h *labHost) appspecOf(v int) string {
 		"  - object: " + h.site + "\n    pattern: lists\n    type: [directory]\n    mode: 755\n" + map[int]string{1: "    acls: [\"d:u:bin:rwx\"]\n", 2: ""}[v]
 }
 
-// leftovers are hidden names below the site, and journals.
+// leftovers are hidden names below the site and in the deployment root, and journals.
 func (h *labHost) leftovers() (left []string) {
-	for _, dir := range []string{h.site, filepath.Join(h.under, "deployment-instructions"), filepath.Join(h.under, ".slipway/install")} {
+	for _, dir := range []string{h.site, h.under} {
 		err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
 			if strings.HasPrefix(filepath.Base(path), ".slipway-") || strings.HasSuffix(path, ".journal") {
 				left = append(left, path)
