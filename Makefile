@@ -3,14 +3,13 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 VERSION  := $(shell cat VERSION)
-# Functions begin at every 16th byte, as most of them are small and cold: 32 cost 180 KiB more and show in no benchmark.
-LDFLAGS  := -s -w -funcalign=16 -X main.version=$(VERSION)
-# Only what a deployment's files and hooks pass through is compiled with inlining; the rest waits for a network or a person anyway, and the program is
-# 1.6 MiB smaller for it. Of two patterns that match a package the last one counts.
-HOT      := slipway/lifecycle slipway/lifecycle/install slipway/lifecycle/bundle slipway/hooks github.com/klauspost/... golang.org/x/sys/... \
+# The program is small because functions begin where the one before ends, as for a compiler that is asked for size; because only what a deployment's
+# files pass through is compiled with inlining, as the rest waits for a network, a process or a person anyway; and because nothing but alb-check speaks
+# HTTP/2, and brings its own frames. Of two patterns that match a package the last one counts.
+LDFLAGS  := -s -w -funcalign=1 -X main.version=$(VERSION)
+HOT      := slipway/lifecycle/install slipway/lifecycle/bundle github.com/klauspost/... golang.org/x/sys/... \
             archive/... bufio bytes compress/... crypto/md5 crypto/sha256 crypto/internal/fips140/sha256 encoding/binary hash/... internal/... io io/fs \
             os path/filepath runtime/... slices sort strings sync sync/atomic syscall unicode/utf8
-# Nothing but alb-check speaks HTTP/2, and it brings its own frames: without net/http's the program is half a megabyte smaller.
 GOBUILD  := CGO_ENABLED=0 go build -tags nethttpomithttp2 -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -gcflags=all=-l $(HOT:%=-gcflags='%=')
 TOOL     := go tool -modfile=packaging/tools/go.mod
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0

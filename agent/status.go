@@ -48,7 +48,7 @@ func (a *Agent) Status() Status {
 		HostID: a.opts.HostID, Started: a.started, Link: a.link, LinkText: a.linkText, Since: a.since, LastPoll: a.lastPoll,
 		InHand: slices.Collect(maps.Values(a.inHand)), Last: a.last,
 	}
-	slices.SortFunc(s.InHand, func(x, y InHand) int { return x.Since.Compare(y.Since) })
+	slices.SortStableFunc(s.InHand, func(x, y InHand) int { return x.Since.Compare(y.Since) })
 	if s.InHand == nil {
 		s.InHand = []InHand{}
 	}

@@ -237,7 +237,7 @@ func limitsFor(entries []limitEntry, a *account, group func(string) (uint32, boo
 	for _, c := range chosen {
 		all = append(all, c.limit)
 	}
-	slices.SortFunc(all, func(a, b limit) int { return strings.Compare(a.item, b.item) })
+	slices.SortStableFunc(all, func(a, b limit) int { return strings.Compare(a.item, b.item) })
 	return all
 }
 

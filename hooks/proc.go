@@ -147,7 +147,7 @@ func holders(pipes map[string]uint64, r *redactor) []Holder {
 		}
 		found = append(found, holdings(pid, streams, r)...)
 	}
-	slices.SortFunc(found, func(a, b Holder) int {
+	slices.SortStableFunc(found, func(a, b Holder) int {
 		if a.PID != b.PID {
 			return a.PID - b.PID
 		}

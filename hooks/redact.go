@@ -93,7 +93,7 @@ func (r *redactor) spans(line []byte) []span {
 	if len(all) < 2 {
 		return all
 	}
-	slices.SortFunc(all, func(a, b span) int { return cmp.Or(a.start-b.start, a.end-b.end) })
+	slices.SortStableFunc(all, func(a, b span) int { return cmp.Or(a.start-b.start, a.end-b.end) })
 	merged := all[:1]
 	for _, s := range all[1:] {
 		last := &merged[len(merged)-1]

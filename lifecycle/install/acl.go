@@ -113,7 +113,7 @@ func encodeACL(list []aclEntry) []byte {
 	if len(list) == 0 {
 		return nil
 	}
-	slices.SortFunc(list, func(a, b aclEntry) int { return cmp.Or(cmp.Compare(a.tag, b.tag), cmp.Compare(a.id, b.id)) })
+	slices.SortStableFunc(list, func(a, b aclEntry) int { return cmp.Or(cmp.Compare(a.tag, b.tag), cmp.Compare(a.id, b.id)) })
 	b := binary.LittleEndian.AppendUint32(nil, aclVersion)
 	for _, e := range list {
 		b = binary.LittleEndian.AppendUint16(b, e.tag)

@@ -348,7 +348,7 @@ func pruneAside(at func(string) error, root, group, newest string) error {
 			all = append(all, kept{e.Name(), info.ModTime()})
 		}
 	}
-	slices.SortFunc(all, func(a, b kept) int { return cmp.Or(b.at.Compare(a.at), cmp.Compare(a.name, b.name)) })
+	slices.SortStableFunc(all, func(a, b kept) int { return cmp.Or(b.at.Compare(a.at), cmp.Compare(a.name, b.name)) })
 	room := asideKept
 	if newest != "" {
 		room--

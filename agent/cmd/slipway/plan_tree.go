@@ -195,7 +195,7 @@ func (w *treeWriter) files(path string, d *planDir) {
 		}
 		shown = append(shown, d.leaves[m]...)
 	}
-	slices.SortFunc(shown, func(a, b install.Change) int { return strings.Compare(a.Path, b.Path) })
+	slices.SortStableFunc(shown, func(a, b install.Change) int { return strings.Compare(a.Path, b.Path) })
 	for i := range shown {
 		w.change(&shown[i])
 	}
