@@ -29,7 +29,7 @@ func TestUnitOnHost(t *testing.T) {
 	if reason := systemdtest.Missing(); reason != "" {
 		t.Skip(reason)
 	}
-	h := newServiceHost(t, systemdtest.Options{}, buildSlipway(t, "1.0.0-old"))
+	h := newServiceHost(t, t.TempDir(), systemdtest.Options{}, buildSlipway(t, "1.0.0-old"))
 	h.put("plain.zip", plain(""))
 	for _, part := range []struct {
 		name string
