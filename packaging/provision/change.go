@@ -3,6 +3,8 @@ package provision
 import (
 	"context"
 	"strings"
+
+	"slipway/lifecycle/textdiff"
 )
 
 // A Change is one difference between a host and a profile.
@@ -24,7 +26,7 @@ func property(kind, target, action, from, to string) Change {
 		}
 		return s + "\n"
 	}
-	return Change{kind, target, action, unified(kind+" "+target, kind+" "+target, end(from), end(to))}
+	return Change{kind, target, action, textdiff.Unified(kind+" "+target, kind+" "+target, end(from), end(to))}
 }
 
 // A resource is a part of the host that a profile speaks of.

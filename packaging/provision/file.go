@@ -13,6 +13,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"slipway/lifecycle/textdiff"
 )
 
 // file is a file of root's with a content of ours. A file that was there before and is not ours is kept beside it as .orig, once.
@@ -81,7 +83,7 @@ func (f *file) check(_ context.Context, h *Host) ([]Change, error) {
 	if f.hide != nil {
 		shown, content = f.hide(shown, content), f.hide(content, shown)
 	}
-	c.Diff = head + unified(from, f.path, shown, content)
+	c.Diff = head + textdiff.Unified(from, f.path, shown, content)
 	return []Change{c}, nil
 }
 

@@ -17,7 +17,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
-	"pgregory.net/rapid"
 )
 
 // holdLock makes the test binary a process that holds a lock, as a package manager does.
@@ -142,60 +141,6 @@ func TestListeners(t *testing.T) {
 	if got := listeners(table, 8080); !slices.Equal(got, []string{"1003"}) {
 		t.Errorf("listeners(8080) = %q", got)
 	}
-}
-
-// A diff, read back, gives both texts.
-func TestUnified(t *testing.T) {
-	t.Parallel()
-	rapid.Check(t, func(t *rapid.T) {
-		line := rapid.SampledFrom([]string{"a\n", "b\n", "c\n", "\n"})
-		a, b := rapid.SliceOfN(line, 0, 30).Draw(t, "a"), rapid.SliceOfN(line, 0, 30).Draw(t, "b")
-		var from, to []string
-		for _, e := range edits(a, b) {
-			if e.kind != '+' {
-				from = append(from, e.line)
-			}
-			if e.kind != '-' {
-				to = append(to, e.line)
-			}
-		}
-		if !slices.Equal(from, a) || !slices.Equal(to, b) {
-			t.Fatalf("edits(%q, %q) gives %q, %q", a, b, from, to)
-		}
-	})
-	const want = "--- a\n+++ b\n@@ -1,4 +1,4 @@\n-1\n+one\n 2\n 3\n 4\n@@ -9,3 +9,4 @@\n 9\n 10\n 11\n+12\n\\ No newline at end of file\n"
-	if diff := cmp.Diff(want, unified("a", "b", "1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n11\n", "one\n2\n3\n4\n5\n6\n7\n8\n9\n10\n11\n12")); diff != "" {
-		t.Errorf("unified() (-want +got):\n%s", diff)
-	}
-}
-
-// patch(1) understands the diffs.
-func TestUnifiedIsUnderstood(t *testing.T) {
-	t.Parallel()
-	if _, err := exec.LookPath("patch"); err != nil {
-		t.Skip("patch is not installed: the property test of the edits stands alone")
-	}
-	rapid.Check(t, func(t *rapid.T) {
-		line := rapid.SampledFrom([]string{"a\n", "b\n", "c\n"})
-		a := strings.Join(rapid.SliceOfN(line, 1, 25).Draw(t, "a"), "")
-		b := strings.Join(rapid.SliceOfN(line, 1, 25).Draw(t, "b"), "")
-		dir, err := os.MkdirTemp("", "unified")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer os.RemoveAll(dir)
-		if err := os.WriteFile(filepath.Join(dir, "f"), []byte(a), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		cmd := exec.Command("patch", "-s", "--fuzz=0", "f")
-		cmd.Dir, cmd.Stdin = dir, strings.NewReader(unified("f", "f", a, b))
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("patch: %v\n%s", err, out)
-		}
-		if got, _ := os.ReadFile(filepath.Join(dir, "f")); string(got) != b {
-			t.Fatalf("patched %q, want %q", got, b)
-		}
-	})
 }
 
 // A link that the web server's user could have made is not followed, neither by a read nor by a change of owner.

@@ -13,6 +13,7 @@ import (
 	"github.com/google/renameio/v2"
 
 	"slipway/lifecycle/appspec/lint"
+	"slipway/lifecycle/textdiff"
 )
 
 // lintFix mends the files of a person, each whole or not at all, and shows what it did.
@@ -57,7 +58,7 @@ func (p *program) lintFix(ctx context.Context, s *lintSubject, o lintOptions) er
 
 // showChange writes a change as a unified diff.
 func showChange(out io.Writer, name string, c lint.Change) {
-	if text := unifiedDiff(name, c.Before, c.After); text != "" {
+	if text := textdiff.Unified(name, name, string(c.Before), string(c.After)); text != "" {
 		fmt.Fprintln(out, printableLines(text))
 	}
 	if c.Was != c.Mode {
