@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"net/http"
 	"testing"
 
 	"golang.org/x/net/http2/hpack"
@@ -59,7 +60,7 @@ func TestHTTP2Frames(t *testing.T) {
 	if cut, err := e.answer(); cut != nil || err != nil {
 		t.Fatal(cut, err)
 	}
-	if e.resp.StatusCode != 503 || e.body.String() != "not well" {
+	if e.resp.StatusCode != http.StatusServiceUnavailable || e.body.String() != "not well" {
 		t.Errorf("%d %q", e.resp.StatusCode, e.body.String())
 	}
 	if want := appendFrame(nil, frame{kind: frameSettings, flags: flagAck}); !bytes.Equal(out.Bytes(), want) {
