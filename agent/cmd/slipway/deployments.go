@@ -192,38 +192,14 @@ func (k *known) outcome(p *lifecycle.Past) (word, text string) {
 	if f := p.Failed(); f != nil {
 		return outcomeFailed, fmt.Sprintf("failed at %s (code %d)", f.Event, f.Code)
 	}
-	if complete(p) {
+	if p.Complete() {
 		return outcomeSucceeded, outcomeSucceeded
 	}
 	return outcomeIncomplete, "incomplete: last event " + string(p.Events[len(p.Events)-1].Event)
 }
 
-// complete reports whether a deployment has come to its end: the service's ends with ValidateService or what follows it, a local one
-// that only brings files back with Install.
-func complete(p *lifecycle.Past) bool {
-	if p.Ended {
-		return true
-	}
-	began, last := p.Events[0].Event, p.Events[len(p.Events)-1].Event
-	switch last {
-	case lifecycle.ValidateService, lifecycle.BeforeAllowTraffic, lifecycle.AfterAllowTraffic:
-		return true
-	case lifecycle.Install:
-		return p.Local && began == lifecycle.DownloadBundle
-	}
-	return false
-}
-
 // revision is what a deployment has installed: of an undo that of the deployment it has brought back.
-func (k *known) revision(p *lifecycle.Past) string {
-	to := p.BroughtBack()
-	for _, o := range k.past {
-		if to != "" && o.Group == p.Group && o.Deployment == to && o.Revision != "" {
-			return k.revision(o)
-		}
-	}
-	return p.Revision
-}
+func (k *known) revision(p *lifecycle.Past) string { return lifecycle.RevisionOf(k.past, p) }
 
 // believed is the deployment that the service takes for installed where a local one is: undos of undos are followed to their beginning.
 func (k *known) believed(group, undoes string) string {
