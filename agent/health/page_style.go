@@ -2,7 +2,7 @@ package health
 
 // pageStyle is the whole look of the status page: no file, font or script beside it.
 const pageStyle = `
-:root{--bg:#f6f7f9;--card:#fff;--ink:#1b2430;--soft:#5c6b7c;--edge:#dde3ea;--good:#12805c;--goodbg:#dff5ec;--bad:#c02b2b;--badbg:#fbe4e2;--mid:#8a6100;--midbg:#fbf0d5;--run:#1f5fd0;--runbg:#e1ebfd}
+:root{--bg:#f6f7f9;--card:#fff;--ink:#1b2430;--soft:#5c6b7c;--edge:#dde3ea;--good:#0f7a57;--goodbg:#dff5ec;--bad:#c02b2b;--badbg:#fbe4e2;--mid:#8a6100;--midbg:#fbf0d5;--run:#1f5fd0;--runbg:#e1ebfd}
 @media (prefers-color-scheme:dark){:root{--bg:#10151c;--card:#19212b;--ink:#e6ecf3;--soft:#93a3b5;--edge:#2a3542;--good:#4fd1a1;--goodbg:#123a2d;--bad:#ff8078;--badbg:#451d1d;--mid:#f0c45c;--midbg:#3d3115;--run:#7fb0ff;--runbg:#182f55}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--bg);color:var(--ink);font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif}
