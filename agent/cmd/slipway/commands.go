@@ -13,6 +13,7 @@ import (
 	"slipway/agent/config"
 	"slipway/agent/control"
 	"slipway/hooks"
+	"slipway/lifecycle/rehearse"
 )
 
 // Exit codes, as `slipway --help` tells them.
@@ -22,6 +23,7 @@ const (
 	exitChanges    = 2  // plan: a deployment would change something
 	exitNotRunning = 3  // status: the agent is not running (LSB)
 	exitUnknown    = 4  // status: it cannot be told (LSB)
+	exitNoSandbox  = 4  // dry-run: this host gives no sandbox, nothing was run
 	exitConfig     = 78 // the configuration is wrong; systemd does not restart (EX_CONFIG)
 )
 
@@ -67,7 +69,17 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if len(args) > 1 && args[1] == shimVerb {
 		return hooks.ShimMain(args[2:])
 	}
+	// In a rehearsal the program is systemctl and its like too, and the process that holds the sandbox.
+	if len(args) > 0 && rehearse.IsRecorded(args[0]) {
+		return rehearse.RecorderMain(args)
+	}
+	if len(args) > 1 && args[1] == stageVerb {
+		return rehearse.StageMain(args[2:])
+	}
 	p := &program{stdout: stdout, stderr: stderr, getenv: os.Getenv, environ: os.Environ()}
+	if len(args) > 1 && args[1] == insideVerb {
+		return p.insideMain()
+	}
 	if len(args) > 0 && filepath.Base(args[0]) == localName {
 		return p.codedeployLocal(args[1:])
 	}
@@ -101,7 +113,7 @@ Exit codes:
   1   it did not work; the message says what, why and what to do. verify: something differs; lint --strict: warnings
   2   unknown command, flag or argument. lint: errors; plan and provision plan: something would change; provision verify: it has drifted
   3   status: the agent is not running
-  4   status: it cannot be told; alb-check: likewise
+  4   status: it cannot be told; alb-check: likewise; dry-run: no sandbox can be had here, nothing was run
   78  the configuration is wrong`
 
 const rootExamples = `  slipway run
@@ -110,7 +122,8 @@ const rootExamples = `  slipway run
   slipway status --json
   slipway history
   slipway rollback fleet --dry-run
-  slipway lint bundle.zip`
+  slipway lint bundle.zip
+  slipway dry-run bundle.zip`
 
 func (p *program) command() *cobra.Command {
 	root := &cobra.Command{
@@ -128,7 +141,7 @@ func (p *program) command() *cobra.Command {
 	}
 	root.AddCommand(
 		p.runCommand(), p.statusCommand(), p.configCommand(), p.versionCommand(), p.historyCommand(), p.showCommand(), p.pruneCommand(),
-		p.rollbackCommand(), p.verifyCommand(), p.adoptCommand(), p.forgetCommand(), p.imagePrepCommand(), p.doctorCommand(), p.serviceCommand(), p.migrateCommand(), p.logsCommand(), p.runHookCommand(), p.localCommand(), p.drainCommand(), p.undrainCommand(), p.albCheckCommand(), p.provisionCommand(), p.lintCommand(), p.explainCommand(), p.planCommand(), p.schemaCommand(),
+		p.rollbackCommand(), p.verifyCommand(), p.adoptCommand(), p.forgetCommand(), p.imagePrepCommand(), p.doctorCommand(), p.serviceCommand(), p.migrateCommand(), p.logsCommand(), p.runHookCommand(), p.localCommand(), p.drainCommand(), p.undrainCommand(), p.albCheckCommand(), p.provisionCommand(), p.lintCommand(), p.explainCommand(), p.planCommand(), p.dryRunCommand(), p.schemaCommand(), p.reportCommand(),
 	)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())

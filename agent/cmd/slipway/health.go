@@ -13,7 +13,6 @@ import (
 
 	"slipway/agent/config"
 	"slipway/agent/health"
-	"slipway/hooks"
 	"slipway/lifecycle"
 )
 
@@ -63,30 +62,9 @@ func (d *daemon) watchApplication(c config.Health) error {
 	return nil
 }
 
-func (d *daemon) probes(c config.Probe) (all []health.NamedProbe, err error) {
-	if c.URL != "" {
-		probe, err := health.NewHTTPProbe(health.HTTPProbe{URL: c.URL, Status: c.Status, Body: c.Body, MaxLatency: c.Latency})
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, health.NamedProbe{Name: "http", Prober: probe})
-	}
-	for _, address := range c.TCP {
-		probe, err := health.NewTCPProbe(address)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, health.NamedProbe{Name: "tcp " + address, Prober: probe})
-	}
-	if c.File != "" {
-		all = append(all, health.NamedProbe{Name: "file", Prober: health.NewFileProbe(c.File, c.FileMaxAge)})
-	}
-	if len(c.Command) > 0 {
-		// What a hook inherits, for the same reason: no credentials of the agent.
-		env := hookEnvironment(d.p.environ, d.live.Load(), d.who.Load())
-		all = append(all, health.NamedProbe{Name: "command", Prober: hooks.Check{Args: c.Command, Env: env}})
-	}
-	return all, nil
+// probes are those that are configured. A command inherits what a hook does, for the same reason: no credentials of the agent.
+func (d *daemon) probes(c config.Probe) ([]health.NamedProbe, error) {
+	return probesOf(c, func() []string { return hookEnvironment(d.p.environ, d.live.Load(), d.who.Load()) })
 }
 
 // serveHealth probes the application and opens the listener for health and metrics, unless it is off. A port that is taken keeps no

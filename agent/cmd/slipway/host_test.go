@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -21,15 +22,15 @@ import (
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
 
 	"slipway/agent/control/controltest"
-	"slipway/hooks"
+	"slipway/lifecycle/rehearse"
 )
 
 // The test binary is slipway when this is in its environment, and the shim when it is called as one.
 const asSlipway = "SLIPWAY_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == shimVerb {
-		os.Exit(hooks.ShimMain(os.Args[2:]))
+	if rehearse.IsRecorded(os.Args[0]) || len(os.Args) > 1 && slices.Contains([]string{shimVerb, stageVerb, insideVerb}, os.Args[1]) {
+		os.Exit(run(os.Args, os.Stdout, os.Stderr))
 	}
 	if os.Getenv(asSlipway) != "" {
 		os.Unsetenv(asSlipway)

@@ -47,7 +47,7 @@ type hostileRow struct {
 
 // hostileRun is what came of a row.
 type hostileRun struct {
-	jsonRehearsal
+	jsonTrial
 	took time.Duration // of the event
 	left []int
 	log  string   // what is left of the scripts.log, the newest file
@@ -277,7 +277,7 @@ func (h *host) attempt(t *testing.T, mode string, row hostileRow, attempt int) (
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 	})
-	if err := json.Unmarshal(stdout.Bytes(), &r.jsonRehearsal); err != nil {
+	if err := json.Unmarshal(stdout.Bytes(), &r.jsonTrial); err != nil {
 		return nil, fmt.Errorf("run-hook: %w (%w)\n%s%s", err, runErr, &stdout, &stderr)
 	}
 	if got, want := cmd.ProcessState.ExitCode(), min(r.Code, 1); got != want {

@@ -122,7 +122,7 @@ func (p *program) localLoadOptions(file string) config.LoadOptions {
 func (r *localRequest) deployment() (*lifecycle.Deployment, error) {
 	application := r.location // L-6
 	return lifecycle.Local(lifecycle.LocalRequest{
-		Group: r.value(optGroup, defaultLocalGroup), GroupName: r.value(optGroupName, "LocalFleet"),
+		Group: r.value(optGroup, defaultLocalGroup), GroupName: r.value(optGroupName, defaultGroupName),
 		Application: r.value(optApplication, application), AppSpecFilename: r.appspec(), FileExistsBehavior: r.values[optBehavior],
 		Events: r.localOptions.events(),
 	})

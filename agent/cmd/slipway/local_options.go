@@ -46,7 +46,7 @@ var localTable = []localOption{
 	{'t', optType, "TYPE", "directory", "what that is: directory, zip, tar or tgz", false},
 	{'b', optBehavior, "BEHAVIOR", "DISALLOW", "what becomes of files that are there already: DISALLOW, OVERWRITE or RETAIN", false},
 	{'g', optGroup, "ID", defaultLocalGroup, "deployment group: the folder below the deployment root", false},
-	{'d', optGroupName, "NAME", "LocalFleet", "DEPLOYMENT_GROUP_NAME of the scripts", false},
+	{'d', optGroupName, "NAME", defaultGroupName, "DEPLOYMENT_GROUP_NAME of the scripts", false},
 	{'a', optApplication, "NAME", "the location", "APPLICATION_NAME of the scripts", false},
 	{'e', optEvents, "EVENTS", "all", "lifecycle events to run, with commas and no blanks between; DownloadBundle and Install come first if they are not named", false},
 	{'c', optConfig, "FILE", "the agent's", "configuration file, which counts for more than the agent's own", false},

@@ -56,13 +56,7 @@ func newLocalView(p *program, quiet bool) *localView {
 		return v
 	}
 	v.color = p.getenv("NO_COLOR") == ""
-	v.width = func() int {
-		const usual = 80
-		if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 0 {
-			return w
-		}
-		return usual
-	}
+	v.width = p.columns
 	return v
 }
 

@@ -28,13 +28,17 @@ type planOptions struct {
 	group, kind, behavior, appspec string
 	events                         []string
 	verbose, asJSON                bool
+	kindFlag                       string // what the flag of the kind is called
 }
 
 // defaultLocalGroup is the deployment group of a host that knows none, as for the official local tool (L-4).
 const defaultLocalGroup = "default-local-deployment-group"
 
+// defaultGroupName is what scripts of a local deployment are told (L-5).
+const defaultGroupName = "LocalFleet"
+
 func (p *program) planCommand() *cobra.Command {
-	var o planOptions
+	o := planOptions{kindFlag: "type"}
 	cmd := &cobra.Command{
 		Use: "plan BUNDLE", Short: "tell what a deployment would do, and change nothing", Args: takes(0, "a BUNDLE"),
 		Long: `plan tells what the deployment of a bundle would do to this host as it is now: the events with their scripts, what is added, replaced and
@@ -73,6 +77,11 @@ be made, 78 wrong configuration.`,
 	return cmd
 }
 
+// installing are the kinds of deployment that bring a revision to a host.
+func installing() []lifecycle.Kind {
+	return slices.DeleteFunc(lifecycle.Kinds(), func(k lifecycle.Kind) bool { return !k.Installs() })
+}
+
 // noEvent says that a name is none of an event, and which may be meant.
 func noEvent(name string) error {
 	known := lifecycle.Events()
@@ -88,10 +97,9 @@ func noEvent(name string) error {
 
 // deployment is what is to be planned, as far as the command line says.
 func (o *planOptions) deployment() (*lifecycle.Deployment, lifecycle.Kind, []lifecycle.Event, error) {
-	kinds := slices.DeleteFunc(lifecycle.Kinds(), func(k lifecycle.Kind) bool { return !k.Installs() })
-	kind, err := kindNamed(kinds, o.kind)
+	kind, err := kindNamed(installing(), o.kind)
 	if err != nil {
-		return nil, kind, nil, fmt.Errorf("--type: %w", err)
+		return nil, kind, nil, fmt.Errorf("--%s: %w", o.kindFlag, err)
 	}
 	list := kind.Events()
 	if len(o.events) > 0 {
@@ -147,33 +155,15 @@ func (p *program) plan(ctx context.Context, cfg *config.Config, given string, o 
 	}
 	o.deployment.Revision = rev
 	syscall.Umask(0o022) // the modes of a copy must not depend on who is logged in
-	settings := p.settings(cfg, nil)
 	work, err := scratch(cfg.RootDir)
 	if err != nil {
 		return failed(err)
 	}
 	defer os.RemoveAll(work)
 	archive := filepath.Join(work, "deployment-archive")
-	opts := p.engineOptions(cfg, settings, &containment{}, zap.NewNop())
-	opts.ReadOnly, opts.Fetcher = true, &lateFetcher{}
-	engine, err := lifecycle.Open(ctx, opts)
-	if err != nil {
-		return failed(err)
-	}
-	defer engine.Close()
-	if err := unpackFor(ctx, rev, work, archive, settings.Limits); err != nil {
-		var wrong *bundle.ArchiveError
-		if !errors.As(err, &wrong) {
-			return failed(fmt.Errorf("look into %s: %w", given, err))
-		}
-		o.preview = engine.PreviewRefused(ctx, o.deployment, o.list, err)
-	} else if o.preview, err = engine.Preview(ctx, o.deployment, o.list, archive); err != nil {
-		return failed(err)
-	}
-	if o.preview.Plan != nil {
-		if err := o.summarise(ctx); err != nil {
-			return failed(err)
-		}
+	_, refused := unpackFor(ctx, &bundle.Fetcher{}, rev, filepath.Join(work, "bundle"), archive, p.settings(cfg, nil).Limits)
+	if err := o.foresee(ctx, p, cfg, archive, refused); err != nil {
+		return err
 	}
 	if o.options.asJSON {
 		err = p.printJSON(o.asJSON())
@@ -187,6 +177,33 @@ func (p *program) plan(ctx context.Context, cfg *config.Config, given string, o 
 		err = &exitError{exitChanges, nil}
 	}
 	return err
+}
+
+// foresee makes the preview of a deployment whose bundle is unpacked in the folder archive, or was refused when it was unpacked.
+func (o *planned) foresee(ctx context.Context, p *program, cfg *config.Config, archive string, refused error) error {
+	opts := p.engineOptions(cfg, p.settings(cfg, nil), &containment{}, zap.NewNop())
+	opts.ReadOnly, opts.Fetcher = true, &lateFetcher{}
+	engine, err := lifecycle.Open(ctx, opts)
+	if err != nil {
+		return failed(err)
+	}
+	defer engine.Close()
+	if refused != nil {
+		var wrong *bundle.ArchiveError
+		if !errors.As(refused, &wrong) {
+			return failed(fmt.Errorf("look into %s: %w", o.bundle, refused))
+		}
+		o.preview = engine.PreviewRefused(ctx, o.deployment, o.list, refused)
+	} else if o.preview, err = engine.Preview(ctx, o.deployment, o.list, archive); err != nil {
+		return failed(err)
+	}
+	if o.preview.Plan == nil {
+		return nil
+	}
+	if err := o.summarise(ctx); err != nil {
+		return failed(err)
+	}
+	return nil
 }
 
 // summarise goes over what becomes of each path. Only what is told is kept.
@@ -313,22 +330,21 @@ func scratch(root string) (string, error) {
 	return dir, nil
 }
 
-// unpackFor makes the archive as DownloadBundle would.
-func unpackFor(ctx context.Context, rev bundle.Revision, work, archive string, limits bundle.Limits) error {
+// unpackFor brings a bundle into a file and makes the archive of it, as DownloadBundle would.
+func unpackFor(ctx context.Context, from lifecycle.Fetcher, rev bundle.Revision, name, archive string, limits bundle.Limits) (bundle.Object, error) {
 	if err := os.Mkdir(archive, 0o755); err != nil {
-		return err
+		return bundle.Object{}, err
 	}
 	to, err := os.OpenRoot(archive)
 	if err != nil {
-		return err
+		return bundle.Object{}, err
 	}
 	defer to.Close()
-	file, err := os.OpenFile(filepath.Join(work, "bundle"), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	file, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return err
+		return bundle.Object{}, err
 	}
 	defer file.Close()
-	fetcher := bundle.Fetcher{}
-	_, _, err = fetcher.Bring(ctx, rev, file, to, limits)
-	return err
+	object, _, err := from.Bring(ctx, rev, file, to, limits)
+	return object, err
 }

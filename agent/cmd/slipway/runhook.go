@@ -151,7 +151,7 @@ func (p *program) runHook(ctx context.Context, cfg *config.Config, name, event s
 	if err != nil {
 		return failed(err)
 	}
-	r := p.newRehearsal(d, ev, name, o)
+	r := p.newTrial(d, ev, name, o)
 	if o.keep {
 		r.result.Folder = scratch
 	} else {
@@ -205,7 +205,7 @@ func scratchFolder(root string) (string, error) {
 }
 
 // carryOut brings the bundle into the scratch folder and runs the event.
-func (r *rehearsal) carryOut(ctx context.Context, cfg *config.Config, scratch string) error {
+func (r *trial) carryOut(ctx context.Context, cfg *config.Config, scratch string) error {
 	quiet := *cfg
 	quiet.Log.Level, quiet.Log.Format, quiet.Log.File = "error", "human", ""
 	log, _, err := newLogger(&quiet, r.p.stderr, nil)
@@ -253,7 +253,7 @@ func withVariables(env, more []string) []string {
 }
 
 // interruptible is a context that a signal ends, and the script with it. Another signal ends the script at once.
-func (r *rehearsal) interruptible(ctx context.Context, runner *hooks.Runner, scratch string) (context.Context, func()) {
+func (r *trial) interruptible(ctx context.Context, runner *hooks.Runner, scratch string) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	caught, done := make(chan os.Signal, 4), make(chan struct{})
 	signal.Notify(caught, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
@@ -297,7 +297,7 @@ type noScriptError struct{ text string }
 func (e *noScriptError) Error() string { return e.text }
 
 // choose picks the script that was asked for, and gives the scripts their timeout.
-func (r *rehearsal) choose(ev lifecycle.Event, list []appspec.Script) ([]appspec.Script, error) {
+func (r *trial) choose(ev lifecycle.Event, list []appspec.Script) ([]appspec.Script, error) {
 	if r.o.timeout > 0 {
 		for i := range list {
 			list[i].Timeout = r.o.timeout
@@ -334,7 +334,7 @@ func (r *rehearsal) choose(ev lifecycle.Event, list []appspec.Script) ([]appspec
 }
 
 // conclude tells how the event ended, and ends the program accordingly.
-func (r *rehearsal) conclude(last lifecycle.Result) error {
+func (r *trial) conclude(last lifecycle.Result) error {
 	var none *noScriptError
 	switch {
 	case errors.As(last.Err, &none):

@@ -1,33 +1,28 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"os"
 	"strings"
 
 	"slipway/hooks"
 	"slipway/lifecycle"
 )
 
-// rehearsal is one event that run-hook carries out, and what is to be told of it.
-type rehearsal struct {
+// trial is one event that run-hook carries out, and what is to be told of it.
+type trial struct {
 	p        *program
 	d        *lifecycle.Deployment
 	ev       lifecycle.Event
 	at       lifecycle.Event // the one that goes on: to bring the bundle is one too
 	o        runHookOptions
 	follower *follower // of the log that the scripts write
-	out      *bufio.Writer
-	tty      bool
-	colours  bool
-	result   jsonRehearsal
-	err      error // why something could not be printed
+	view     *scriptView
+	result   jsonTrial
 }
 
-// jsonRehearsal is a run of an event as scripts read it.
-type jsonRehearsal struct {
+// jsonTrial is a run of an event as scripts read it.
+type jsonTrial struct {
 	Bundle     string       `json:"bundle"`
 	Event      string       `json:"event"`
 	Deployment string       `json:"deployment"`
@@ -63,99 +58,53 @@ type jsonLeftOver struct {
 	Holds   []string `json:"holds,omitempty"` // "stdout as descriptor 1"
 }
 
-func (p *program) newRehearsal(d *lifecycle.Deployment, ev lifecycle.Event, name string, o runHookOptions) *rehearsal {
-	r := &rehearsal{p: p, d: d, ev: ev, o: o, out: bufio.NewWriterSize(p.stdout, 64<<10)}
-	r.tty, r.colours = p.terminal()
-	r.result = jsonRehearsal{Bundle: name, Event: string(ev), Deployment: d.ID, Group: d.GroupName, Outcome: outcomeSucceeded, Scripts: []jsonScript{}}
+func (p *program) newTrial(d *lifecycle.Deployment, ev lifecycle.Event, name string, o runHookOptions) *trial {
+	r := &trial{p: p, d: d, ev: ev, o: o, view: p.newScriptView(p.stdout)}
+	r.result = jsonTrial{Bundle: name, Event: string(ev), Deployment: d.ID, Group: d.GroupName, Outcome: outcomeSucceeded, Scripts: []jsonScript{}}
 	return r
 }
 
 // catchUp prints what the scripts have said by now.
-func (r *rehearsal) catchUp() {
+func (r *trial) catchUp() {
 	if !r.o.asJSON {
-		r.note(r.follower.catchUp(context.Background()))
+		r.view.note(r.follower.catchUp(context.Background()))
 	}
 }
 
-func (r *rehearsal) note(err error) {
-	if r.err == nil {
-		r.err = err
-	}
-}
-
-// say prints a line of ours, among those of the scripts.
-func (r *rehearsal) say(style, text string) {
+// aloud prints something of ours, among the lines of the scripts.
+func (r *trial) aloud(print func(*scriptView)) {
 	if r.o.asJSON {
 		return
 	}
 	r.follower.mu.Lock()
 	defer r.follower.mu.Unlock()
-	r.note(r.styled(style, text))
-	r.note(r.flush())
+	print(r.view)
 }
 
-func (r *rehearsal) indented(by, text string) {
-	for line := range strings.Lines(text) {
-		r.say("", by+strings.TrimRight(line, "\r\n"))
-	}
-}
+func (r *trial) say(style, text string) { r.aloud(func(v *scriptView) { v.say(style, text) }) }
 
-func (r *rehearsal) styled(style, text string) error {
-	if r.tty {
-		text = printable(text)
-	}
-	if style != "" && r.colours {
-		text = style + text + sgrReset
-	}
-	_, err := r.out.WriteString(text + "\n")
-	return err
-}
+func (r *trial) indented(by, text string) { r.aloud(func(v *scriptView) { v.indented(by, text) }) }
 
-// Marks of what scripts say.
-const (
-	markStdout = "  | "
-	markStderr = "  ! "
-	markAgent  = "  * "
-)
-
-// line prints what a script says. The headers of the log are ours to print.
-func (r *rehearsal) line(l logLine) error {
+// line prints what a script says.
+func (r *trial) line(l logLine) error {
 	e := l.entry()
-	switch e.Kind {
-	case hooks.EntryEvent, hooks.EntryScript:
-		return nil
-	case hooks.EntryStdout:
-		return r.styled("", markStdout+e.Text)
-	case hooks.EntryStderr:
-		return r.styled(sgrRed, markStderr+e.Text)
-	}
-	return r.styled("", markAgent+e.Text)
+	r.view.said(e.Kind, e.Text)
+	return r.view.err
 }
 
-func (r *rehearsal) flush() error { return r.out.Flush() }
+func (r *trial) flush() error { return r.view.out.Flush() }
 
 // begin is told by the engine what is about to happen.
-func (r *rehearsal) begin(s lifecycle.Step) {
+func (r *trial) begin(s lifecycle.Step) {
 	if s.Script == "" {
 		return
 	}
 	r.catchUp()
-	r.say(sgrBold, fmt.Sprintf("%s: %s, as %s, timeout %s", s.Event, s.Script, userName(s.RunAs), s.Timeout))
-}
-
-// userName is the user that a script runs as.
-func userName(runAs string) string {
-	switch {
-	case runAs != "":
-		return runAs
-	case os.Geteuid() == 0:
-		return "root"
-	}
-	return fmt.Sprintf("user %d", os.Geteuid())
+	r.aloud(func(v *scriptView) { v.begins(s.Event, s.Script, s.RunAs, s.Timeout) })
 }
 
 // observe is told by the engine what has happened.
-func (r *rehearsal) observe(o lifecycle.Observation) {
+func (r *trial) observe(o lifecycle.Observation) {
 	if o.Script == "" {
 		r.result.TookMS = o.Took.Milliseconds() // of the last event
 		return
@@ -163,40 +112,7 @@ func (r *rehearsal) observe(o lifecycle.Observation) {
 	r.catchUp()
 	s := scriptJSON(o)
 	r.result.Scripts = append(r.result.Scripts, s)
-	how, style := fmt.Sprintf("exit code %d", s.Exit), sgrGreen
-	switch {
-	case o.Run.Started.IsZero():
-		how = "not started"
-	case s.Signal != "":
-		how = "killed by " + s.Signal
-	case s.Exit < 0:
-		how = "no exit code"
-	}
-	verdict := "succeeded"
-	if s.Code != int(lifecycle.Succeeded) {
-		verdict, style = fmt.Sprintf("failed (code %d)", s.Code), sgrRed
-	}
-	if !o.Run.Started.IsZero() {
-		how += fmt.Sprintf(" after %s, %s", took(o.Took), counted(s.Lines, "line"))
-	}
-	r.say(style, fmt.Sprintf("  %s: %s", verdict, how))
-	for _, n := range s.Notes {
-		r.say("", "  note: "+n)
-	}
-	for _, left := range s.Left {
-		text := fmt.Sprintf("  still running: process %d (%s)", left.PID, left.Command)
-		if len(left.Holds) > 0 {
-			text += " holds " + strings.Join(left.Holds, ", ")
-		}
-		r.say("", text)
-	}
-}
-
-func counted(n int64, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
+	r.aloud(func(v *scriptView) { v.ended(&s, !o.Run.Started.IsZero()) })
 }
 
 func scriptJSON(o lifecycle.Observation) jsonScript {
@@ -232,7 +148,7 @@ func scriptJSON(o lifecycle.Observation) jsonScript {
 }
 
 // tell says how the event ended and what the agent would report.
-func (r *rehearsal) tell(last lifecycle.Result) error {
+func (r *trial) tell(last lifecycle.Result) error {
 	r.catchUp()
 	res := &r.result
 	res.Code, res.Message, res.Log = int(last.Code), last.Message, last.Log
@@ -258,7 +174,7 @@ func (r *rehearsal) tell(last lifecycle.Result) error {
 	if res.Folder != "" {
 		r.say("", "kept: "+res.Folder)
 	}
-	return r.err
+	return r.view.err
 }
 
-var _ logSink = (*rehearsal)(nil)
+var _ logSink = (*trial)(nil)
