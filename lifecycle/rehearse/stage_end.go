@@ -77,8 +77,11 @@ func (s *stage) close() error {
 	s.mu.Lock() // until whoever looks at the layers has seen that the context is over
 	defer s.mu.Unlock()
 	var err error
+	if s.scanner != nil {
+		err = s.scanner.Close()
+	}
 	if s.bounds != nil {
-		err = s.bounds.remove()
+		err = errors.Join(err, s.bounds.remove())
 	}
 	if s.copier != nil && s.copier.temp != "" {
 		err = errors.Join(err, s.copier.clear())

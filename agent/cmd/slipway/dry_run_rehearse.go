@@ -147,7 +147,7 @@ func (r *dryRun) listen(ctx context.Context, box *rehearse.Sandbox, in *rehearse
 			err = answer()
 		case m.Event != nil:
 			if !m.Event.Before {
-				if err := box.Scan(ctx, m.Event.Event, byHook(m.Event.Event)); err != nil {
+				if err := r.look(ctx, box, m.Event); err != nil {
 					return err
 				}
 			}
@@ -162,6 +162,18 @@ func (r *dryRun) listen(ctx context.Context, box *rehearse.Sandbox, in *rehearse
 			return err
 		}
 	}
+}
+
+// look tells what an event has changed. What Install had made of the plan is remembered before a script makes something else of it.
+func (r *dryRun) look(ctx context.Context, box *rehearse.Sandbox, m *insideEvent) error {
+	if err := box.Scan(ctx, m.Event, byHook(m.Event)); err != nil {
+		return err
+	}
+	if m.Event != lifecycle.Install || m.Outcome != outcomeSucceeded {
+		return nil
+	}
+	_, err := box.Compare(ctx, r.expect)
+	return err
 }
 
 // byHook reports whether what changes in an event is the doing of scripts.

@@ -137,7 +137,8 @@ func TestDryRunComesTrue(t *testing.T) {
 	d.tree("Tinitter", map[string]string{"uploads/cat.jpg": "meow\n", "uploads/dog.jpg": "wuff\n", "config.php.sample": "old\n", "htdocs/index.php": "old\n"})
 	before := treeOf(t, tree)
 	a := d.rehearsed(0, bundle, "--file-exists-behavior", "OVERWRITE")
-	if p := a.Prediction; p == nil || p.Planned == 0 || p.Met+len(p.Overridden) != p.Planned || len(p.Missed)+len(p.Unplanned) > 0 {
+	if p := a.Prediction; p == nil || p.Planned == 0 || p.Met != p.Planned || len(p.Overridden) != p.Planned || // AfterInstall gives all of them away
+		len(p.Missed)+len(p.Unplanned) > 0 {
 		t.Errorf("prediction %+v", p)
 	}
 	if code, out, errs := d.run("slipway", "local", bundle, "--config", "T.yml", "--file-exists-behavior", "OVERWRITE"); code != 0 {
