@@ -164,3 +164,22 @@ func TestLeftOut(t *testing.T) {
 		t.Error("a rehearsal without a change does not say so")
 	}
 }
+
+// What a prediction says of the plan.
+func TestPrediction(t *testing.T) {
+	t.Parallel()
+	for want, p := range map[string]lifecycle.Prediction{
+		"The plan named 2 paths: each became what it said.":                                                         {Planned: 2, Met: 2},
+		"The plan named 1 path: 0 became what it said; scripts made 1 change of their own, which no plan can name.": {Planned: 1, Hooks: 1, Missed: []string{"/a"}},
+		"The plan could name no path; scripts made 3 changes of their own, which no plan can name.":                 {Hooks: 3},
+		"The plan named 1 path: each became what it said; Install did 2 things that it had not named.":              {Planned: 1, Met: 1, Unplanned: []string{"/b", "/c"}},
+	} {
+		var out bytes.Buffer
+		if err := report.Text(&out, &lifecycle.Account{Rehearsal: true, Prediction: &p}, report.TextOptions{Width: 200}); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%+v: no %q in\n%s", p, want, out.String())
+		}
+	}
+}

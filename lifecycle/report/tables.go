@@ -155,6 +155,8 @@ func heading(a *lifecycle.Account) (list []lifecycle.Fact) {
 func predicted(p *lifecycle.Prediction) (g grade, text string) {
 	text = "The plan named " + count(p.Planned, "path", "paths") + ": "
 	switch {
+	case p.Planned == 0: // nothing is installed, or a script has to clear the way first
+		g, text = none, "The plan could name no path"
 	case p.Met == p.Planned && len(p.Missed) == 0:
 		g = good
 		text += "each became what it said"
