@@ -94,6 +94,9 @@ func (h *serviceHost) inside(path string) string {
 	return filepath.Join("/proc", strconv.Itoa(h.machine.Leader()), "root", path)
 }
 
+// onDisk is a path of the host's disk as the test sees it, whether the host is on or not.
+func (h *serviceHost) onDisk(path string) string { return filepath.Join(h.machine.Root(), path) }
+
 func (h *serviceHost) content(path string) string {
 	data, err := os.ReadFile(h.inside(path))
 	if err != nil {
