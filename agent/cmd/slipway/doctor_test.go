@@ -3,15 +3,19 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"slipway/agent"
+	"slipway/agent/config"
 	"slipway/agent/control/controltest"
 	"slipway/agent/doctor"
 	"slipway/agent/lab"
@@ -165,12 +169,19 @@ func TestDoctorOnEC2(t *testing.T) {
 	h := newLabHost(t, t.TempDir())
 	h.start()
 	h.eventually("the agent polls", func() bool { return len(troubles(h.examined())) == 0 })
+	// With a hop limit of 1 a container's connection is taken, and the answer with the token never comes.
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { silent.Close() })
 	tests := []struct {
 		name, path, line, text, remedy string
 		extra                          []string
 	}{
 		{name: "no instance profile", path: "iam/security-credentials", line: "credentials", text: "no credentials of an instance profile", remedy: "attach an instance profile"},
 		{name: "no metadata service", line: "host identity", text: "connection refused", remedy: "HttpEndpoint enabled", extra: []string{"SLIPWAY_IMDS_ENDPOINT=http://127.0.0.1:1"}},
+		{name: "hop limit 1", line: "host identity", text: "not known in time", remedy: "hop limit", extra: []string{"SLIPWAY_IMDS_ENDPOINT=http://" + silent.Addr().String()}},
 		{name: "wrong region", line: "region", text: "AWS_REGION says eu-west-3", remedy: "unset AWS_REGION", extra: []string{"AWS_REGION=eu-west-3"}},
 	}
 	for _, tt := range tests {
@@ -188,5 +199,43 @@ func TestDoctorOnEC2(t *testing.T) {
 				t.Errorf("%s: %+v, want fail, %q, %q", tt.line, f, tt.text, tt.remedy)
 			}
 		})
+	}
+}
+
+// What the agent has left of itself: it runs and has not polled for long, its link is down, hooks are held by nothing but their group.
+func TestDoctorReadsTheAgentsWord(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(root, ".slipway"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	lock, err := os.Create(filepath.Join(root, ".slipway", "lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	cfg := &config.Config{RootDir: root}
+	for _, tt := range []struct {
+		name         string
+		word         report
+		look         func() doctor.Result
+		status       doctor.Status
+		text, remedy string
+	}{
+		{"polls", report{Status: agent.Status{Link: agent.Online, LastPoll: time.Now()}}, func() doctor.Result { return polled(cfg) }, doctor.OK, "running", ""},
+		{"stale poll", report{Status: agent.Status{Link: agent.Online, LastPoll: time.Now().Add(-time.Hour)}}, func() doctor.Result { return polled(cfg) }, doctor.Fail, "1h0m0s old", "systemctl restart slipway"},
+		{"denied", report{Status: agent.Status{Link: agent.Denied, LinkText: "no rights"}}, func() doctor.Result { return polled(cfg) }, doctor.Fail, "no rights", "credentials"},
+		{"cgroup missing", report{Hooks: &containment{Mode: containNone, Reason: "no cgroup file system is mounted"}}, func() doctor.Result { return contained(root) }, doctor.Warn, "no cgroup file system is mounted", "mount cgroup v2"},
+	} {
+		if err := tt.word.save(root); err != nil {
+			t.Fatal(err)
+		}
+		got := tt.look()
+		if got.Status != tt.status || !strings.Contains(got.Text, tt.text) || !strings.Contains(got.Remedy, tt.remedy) {
+			t.Errorf("%s: %+v, want %s, %q, %q", tt.name, got, tt.status, tt.text, tt.remedy)
+		}
 	}
 }
