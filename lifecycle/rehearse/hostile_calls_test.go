@@ -88,7 +88,19 @@ var hostileCalls = map[string]func(arg string) error{
 		return err
 	},
 	"family of sockets that loads a module": func(string) error { _, err := unix.Socket(unix.AF_ALG, unix.SOCK_SEQPACKET, 0); return err },
-	"connect":                               func(name string) error { _, err := net.Dial("unix", name); return err },
+	"pair that loads a module": func(string) error {
+		if _, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0); err != nil {
+			return nil //nolint:nilerr // programs need these
+		}
+		if _, err := unix.Socketpair(unix.AF_VSOCK, unix.SOCK_STREAM, 0); !errors.Is(err, unix.EAFNOSUPPORT) { // another error is the family's own word
+			return nil
+		}
+		if _, err := unix.Socketpair(unix.AF_INET, unix.SOCK_STREAM, 0); !errors.Is(err, unix.EAFNOSUPPORT) {
+			return nil
+		}
+		return unix.EAFNOSUPPORT
+	},
+	"connect": func(name string) error { _, err := net.Dial("unix", name); return err },
 	"capabilities": func(string) error {
 		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 		data := [2]unix.CapUserData{{Effective: ^uint32(0), Permitted: ^uint32(0), Inheritable: ^uint32(0)}}

@@ -90,7 +90,7 @@ func (s *Scanner) Compare(ctx context.Context, expected []Expected) (*lifecycle.
 		named[expected[i].Path] = true
 	}
 	var missed, unplanned, overridden []string
-	theirs := map[string]bool{} // folders that a script has changed
+	theirs := map[string]bool{} // folders that a script has changed, or has put something else in the place of
 	err := s.eachChange(ctx, func(f found) error {
 		switch by := s.made[f.by]; {
 		case by.hook:
@@ -98,7 +98,7 @@ func (s *Scanner) Compare(ctx context.Context, expected []Expected) (*lifecycle.
 		case by.event == lifecycle.Install && !named[f.path]:
 			unplanned = append(unplanned, fmt.Sprintf("%s: %s (%s)", clean(f.path), f.kind, cmp.Or(strings.Join(f.what.names(), ", "), typeName(f.mode))))
 		}
-		if f.scripted && f.mode&unix.S_IFMT == unix.S_IFDIR {
+		if kept := f.mode&unix.S_IFMT == unix.S_IFREG && f.what&byType == 0 && !named[f.path]; f.scripted && !kept {
 			theirs[f.path] = true
 		}
 		return nil

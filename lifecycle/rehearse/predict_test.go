@@ -142,6 +142,20 @@ func TestCompare(t *testing.T) {
 			after: func(app func(string) string) error { return os.RemoveAll(app("new")) },
 			want:  lifecycle.Prediction{Planned: 9, Met: 7, Overridden: []string{"app/new/file: it is not there, and was planned as a file", "app/new: it is not there, and was planned as a directory"}},
 		},
+		"a script puts a link in place of a folder": {
+			asked: true,
+			after: func(app func(string) string) error {
+				return errors.Join(os.Rename(app("new"), app("moved")), os.Symlink("moved", app("new")))
+			},
+			want: lifecycle.Prediction{Planned: 9, Met: 9, Hooks: 3, Overridden: []string{"app/new/file: it is not there, and was planned as a file", "app/new: it is a link, and was planned as a directory"}},
+		},
+		"a script puts a file in place of a folder": {
+			asked: true,
+			after: func(app func(string) string) error {
+				return errors.Join(os.RemoveAll(app("new")), os.WriteFile(app("new"), nil, 0o644))
+			},
+			want: lifecycle.Prediction{Planned: 9, Met: 9, Hooks: 1, Overridden: []string{"app/new/file: it is not there, and was planned as a file", "app/new: it is a file, and was planned as a directory"}},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRehearsal(t, "", oldBundle, newBundle)

@@ -91,6 +91,7 @@ func seccompFilter() []unix.SockFilter {
 		f.give(unix.SECCOMP_RET_ALLOW)
 	}
 	f.coreLimits()
+	f.pairs()
 	f.sockets()
 	f.give(unix.SECCOMP_RET_ALLOW)
 	return f.code
@@ -128,6 +129,15 @@ func (f *filter) sockets() {
 	f.load(seenArg2)
 	f.unless(unix.BPF_JEQ, unix.NETLINK_AUDIT, 1)
 	f.give(fails(uint32(unix.EPROTONOSUPPORT)))
+}
+
+// pairs gives those of AF_UNIX alone, which no other of families has: the kernel loads the module of a family for a pair as it does for a socket.
+func (f *filter) pairs() {
+	f.unless(unix.BPF_JEQ, unix.SYS_SOCKETPAIR, 4)
+	f.load(seenArg0)
+	f.unless(unix.BPF_JEQ, unix.AF_UNIX, 1)
+	f.give(unix.SECCOMP_RET_ALLOW)
+	f.give(fails(uint32(unix.EAFNOSUPPORT)))
 }
 
 // limitCores sets the limit that keeps a program which takes core dumps from being started, for this process and all that it starts.
