@@ -17,6 +17,7 @@ import (
 type disk struct {
 	t                    *testing.T
 	outer, image, folder string
+	options              string // of a mount
 	n                    int
 }
 
@@ -32,7 +33,12 @@ func newDisk(t *testing.T, kind string) *disk {
 		}
 	}
 	base := memoryDir(t)
-	d := &disk{t: t, outer: filepath.Join(base, "outer"), folder: filepath.Join(base, "disk")}
+	d := &disk{t: t, outer: filepath.Join(base, "outer"), folder: filepath.Join(base, "disk"), options: "loop"}
+	if kind == "xfs" {
+		// Every image has the same identity, and the one before may still be mounted in the mount namespace of another test's host, which
+		// has a copy of all that was mounted when it was made.
+		d.options += ",nouuid"
+	}
 	d.image = filepath.Join(d.outer, "image")
 	below := filepath.Join(base, "btrfs")
 	for _, dir := range []string{d.outer, d.folder} {
@@ -60,14 +66,17 @@ func (d *disk) run(args ...string) {
 	}
 }
 
-func (d *disk) mount(image string) { d.t.Helper(); d.patiently("mount", "-o", "loop", image, d.folder) }
-func (d *disk) unmount()           { d.t.Helper(); d.release(d.folder) }
+func (d *disk) mount(image string) {
+	d.t.Helper()
+	d.patiently("mount", "-o", d.options, image, d.folder)
+}
+
+func (d *disk) unmount() { d.t.Helper(); d.release(d.folder) }
 
 // release unmounts a folder and what is below it.
 func (d *disk) release(folder string) { d.t.Helper(); d.patiently("umount", folder) }
 
-// patiently runs a command until it succeeds. A mount namespace that another test has just made has a copy of every mount: for as long as it is
-// there the file below is busy, and xfs takes no second file system of the same identity.
+// patiently runs a command until it succeeds: a process that has just been killed may keep the folder busy for a moment.
 func (d *disk) patiently(args ...string) {
 	d.t.Helper()
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
