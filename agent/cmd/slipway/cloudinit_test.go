@@ -196,7 +196,7 @@ func TestDoctorKnowsTheWait(t *testing.T) {
 		if err := (report{PID: 1, Status: agent.Status{Link: agent.Connecting, LinkText: text}}).save(root); err != nil {
 			t.Fatal(err)
 		}
-		if got := polled(&config.Config{RootDir: root}); got.Status != want || !strings.Contains(got.Text, text) || got.Remedy == "" {
+		if got := polled(&config.Config{RootDir: root}, true); got.Status != want || !strings.Contains(got.Text, text) || got.Remedy == "" {
 			t.Errorf("%s: %+v, want %v", text, got, want)
 		}
 	}

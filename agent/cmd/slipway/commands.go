@@ -143,9 +143,7 @@ func (p *program) command() *cobra.Command {
 		p.runCommand(), p.statusCommand(), p.configCommand(), p.versionCommand(), p.historyCommand(), p.showCommand(), p.pruneCommand(),
 		p.rollbackCommand(), p.verifyCommand(), p.adoptCommand(), p.forgetCommand(), p.imagePrepCommand(), p.doctorCommand(), p.serviceCommand(), p.migrateCommand(), p.logsCommand(), p.runHookCommand(), p.localCommand(), p.drainCommand(), p.undrainCommand(), p.albCheckCommand(), p.provisionCommand(), p.lintCommand(), p.explainCommand(), p.planCommand(), p.dryRunCommand(), p.schemaCommand(), p.reportCommand(),
 	)
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())
-	})
+	root.SetFlagErrorFunc(flagError)
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		for _, name := range []string{"config", "config-file", "config_file"} {
 			// A script whose variable is empty must not silently get the default files.

@@ -151,7 +151,7 @@ func (p *program) checklist(ctx context.Context, c *config.Config) []doctor.Chec
 		doctor.Writable("logs", c.LogDir, "log_dir"),
 		doctor.OtherAgent("other agents", "/proc", "/"),
 		doctor.Unit("unit", "/", systemd.UnitName, systemd.HoldFile),
-		{Name: "agent", Run: func(context.Context) doctor.Result { return polled(c) }},
+		{Name: "agent", Run: func(context.Context) doctor.Result { return polled(c, systemd.Running()) }},
 		{Name: "where hooks live", Run: func(context.Context) doctor.Result { return contained(c.RootDir) }},
 		{Name: "last deployment", Run: func(context.Context) doctor.Result { return deployed(c.RootDir) }},
 		{Name: "balancer's path", Run: func(ctx context.Context) doctor.Result { return answered(ctx, c) }},
@@ -344,13 +344,18 @@ func s3Location(text string) (bundle.S3Location, bool) {
 // stale is how old the last answer to a poll may be.
 const stale = 5 * time.Minute
 
-func polled(c *config.Config) doctor.Result {
+// polled looks at the agent of this host. Where systemd has not booted the host, as on a developer's machine, the remedies need none.
+func polled(c *config.Config, booted bool) doctor.Result {
 	running, err := locked(filepath.Join(c.RootDir, ".slipway", "lock"))
 	if err != nil {
 		return problem(doctor.Warn, "run it as root", "whether the agent runs cannot be told: %v", err)
 	}
 	if !running {
-		return problem(doctor.Fail, "systemctl start slipway; if it ends at once: journalctl -u slipway -n 50", "the agent is not running")
+		remedy := "systemctl start slipway; if it ends at once: journalctl -u slipway -n 50"
+		if !booted {
+			remedy = "slipway run, or slipway service install where systemd is process 1; a developer's machine needs no agent"
+		}
+		return problem(doctor.Fail, remedy, "the agent is not running")
 	}
 	r, err := readReport(c.RootDir)
 	switch {
@@ -361,7 +366,11 @@ func polled(c *config.Config) doctor.Result {
 	case r.Link != agent.Online:
 		return problem(doctor.Fail, "see the lines above: identity, credentials, command service, clock", "the agent runs, and its link to the service is %s: %s", r.Link, or(r.LinkText, "no reason yet"))
 	case time.Since(r.LastPoll) > stale:
-		return problem(doctor.Fail, "systemctl restart slipway; a hook in hand goes on", "the last answer to a poll is %s old", time.Since(r.LastPoll).Round(time.Second))
+		remedy := "systemctl restart slipway; a hook in hand goes on"
+		if !booted {
+			remedy = fmt.Sprintf("kill -TERM %d, and slipway run again; a hook in hand goes on", r.PID)
+		}
+		return problem(doctor.Fail, remedy, "the last answer to a poll is %s old", time.Since(r.LastPoll).Round(time.Second))
 	}
 	return fine("running, PID %d, last poll %s ago", r.PID, time.Since(r.LastPoll).Round(time.Second))
 }

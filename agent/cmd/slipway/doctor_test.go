@@ -129,7 +129,7 @@ func TestDoctor(t *testing.T) {
 				h.start()
 				h.eventually("the agent is well again", func() bool { return len(troubles(h.examined())) == 0 })
 			}
-		}, "agent", doctor.Fail, "not running", "systemctl start slipway", nil},
+		}, "agent", doctor.Fail, "not running", "slipway", nil},
 		{"proxy down", func(*testing.T) func() {
 			h.extra = []string{"SLIPWAY_PROXY_URI=http://user:hidden@127.0.0.1:1"}
 			return func() { h.extra = nil }
@@ -225,9 +225,10 @@ func TestDoctorReadsTheAgentsWord(t *testing.T) {
 		status       doctor.Status
 		text, remedy string
 	}{
-		{"polls", report{Status: agent.Status{Link: agent.Online, LastPoll: time.Now()}}, func() doctor.Result { return polled(cfg) }, doctor.OK, "running", ""},
-		{"stale poll", report{Status: agent.Status{Link: agent.Online, LastPoll: time.Now().Add(-time.Hour)}}, func() doctor.Result { return polled(cfg) }, doctor.Fail, "1h0m0s old", "systemctl restart slipway"},
-		{"denied", report{Status: agent.Status{Link: agent.Denied, LinkText: "no rights"}}, func() doctor.Result { return polled(cfg) }, doctor.Fail, "no rights", "credentials"},
+		{"polls", report{Status: agent.Status{Link: agent.Online, LastPoll: time.Now()}}, func() doctor.Result { return polled(cfg, true) }, doctor.OK, "running", ""},
+		{"stale poll", report{Status: agent.Status{Link: agent.Online, LastPoll: time.Now().Add(-time.Hour)}}, func() doctor.Result { return polled(cfg, true) }, doctor.Fail, "1h0m0s old", "systemctl restart slipway"},
+		{"stale poll without systemd", report{PID: 77, Status: agent.Status{Link: agent.Online, LastPoll: time.Now().Add(-time.Hour)}}, func() doctor.Result { return polled(cfg, false) }, doctor.Fail, "1h0m0s old", "kill -TERM 77"},
+		{"denied", report{Status: agent.Status{Link: agent.Denied, LinkText: "no rights"}}, func() doctor.Result { return polled(cfg, true) }, doctor.Fail, "no rights", "credentials"},
 		{"cgroup missing", report{Hooks: &containment{Mode: containNone, Reason: "no cgroup file system is mounted"}}, func() doctor.Result { return contained(root) }, doctor.Warn, "no cgroup file system is mounted", "mount cgroup v2"},
 	} {
 		if err := tt.word.save(root); err != nil {
