@@ -19,6 +19,7 @@ type prefetch struct {
 	got    arrived
 	err    error
 	look   preflight // what was seen of the revision that arrived
+	told   bool      // an event has told it; of the deployment's command in hand alone
 }
 
 // errSuperseded ends a prefetch whose deployment is over.

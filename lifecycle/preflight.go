@@ -192,7 +192,7 @@ func (e *Engine) looksAhead(ctx context.Context, d *Deployment, ev Event) bool {
 }
 
 // ahead begins to look at the new revision at the first event of its deployment, waits for the answer as long as is configured, and returns
-// what fails the event, if something does for certain, or what is to be told. At a later event it does not wait.
+// what fails the event, if something does for certain, or what is to be told, once. At a later event it does not wait.
 func (e *Engine) ahead(ctx context.Context, t *Ticket) (notes []string, err error) {
 	d := t.deployment
 	if !e.looksAhead(ctx, d, t.Event) {
@@ -220,6 +220,9 @@ func (e *Engine) ahead(ctx context.Context, t *Ticket) (notes []string, err erro
 		}
 	}
 	notes, err = e.judge(d, p)
+	if err == nil && p.told {
+		return nil, nil
+	}
 	redact := hooks.Redact(e.secrets(d))
 	for _, note := range notes {
 		e.log.Warn("new revision", zap.String("deployment", d.ID), zap.String("note", redact(note)))
@@ -228,6 +231,7 @@ func (e *Engine) ahead(ctx context.Context, t *Ticket) (notes []string, err erro
 		e.drop(d, p)
 		return notes, fmt.Errorf("the new revision cannot be deployed, and nothing of the old one was touched: %w", err)
 	}
+	p.told = true
 	return notes, nil
 }
 

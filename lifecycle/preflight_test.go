@@ -217,6 +217,22 @@ func TestSlowPrefetch(t *testing.T) {
 	}
 }
 
+// What was seen of a revision is told by the first event that knows it, and by none after that.
+func TestRemarksAreToldOnce(t *testing.T) {
+	const remark = "its scripts never run"
+	b := newBench(t, func(o *Options) { o.Settings.PreflightWait = waitLong })
+	b.put("new", map[string]string{"appspec.yml": b.appspecOf("BeoreInstall=p.sh"), "p.sh": proofScript, "content/f": "new"})
+	spec := b.spec("d-1", "new")
+	if r := b.do(BeforeBlockTraffic, spec); r.Code != Succeeded || !strings.Contains(r.Log, remark) {
+		t.Errorf("BeforeBlockTraffic = %+v, want %q in it", r, remark)
+	}
+	for _, event := range []Event{AfterBlockTraffic, ApplicationStop} {
+		if r := b.do(event, spec); r.Code != Succeeded || strings.Contains(r.Log, remark) {
+			t.Errorf("%s = %+v, want nothing of %q", event, r, remark)
+		}
+	}
+}
+
 // A revision that cannot be fetched early is told, and fetched when its turn comes; one that is wrong in itself is not fetched twice.
 func TestFailedPrefetch(t *testing.T) {
 	b := newBench(t, nil)

@@ -147,15 +147,16 @@ func (m *maker) modified() {
 		return
 	}
 	by := m.known.header.Deployment
+	it := func(n int) string { return map[bool]string{true: "it", false: "them"}[n == 1] }
 	lost := func(c Modified) bool { return p.forgoes && c.What&touched != 0 }
 	if n, which := m.which(lost); n > 0 {
-		m.warn("%d file%s changed on this host since %s installed them are lost: there is no room to keep them aside: %s", n, plural(n), by, which)
+		m.warn("%d file%s changed on this host since %s installed %s: there is no room to keep what was changed, it is lost: %s", n, plural(n), by, it(n), which)
 	}
 	if n, which := m.which(isAside); n > 0 {
-		m.warn("%d file%s changed on this host since %s installed them: kept in %s: %s", n, plural(n), by, p.asideFolder(), which)
+		m.warn("%d file%s changed on this host since %s installed %s: Install keeps what it replaces in %s: %s", n, plural(n), by, it(n), p.asideFolder(), which)
 	}
 	if n, which := m.which(func(c Modified) bool { return !c.Aside && !lost(c) }); n > 0 {
-		m.warn("%d path%s got another mode or owner on this host since %s installed them, which is not kept: %s", n, plural(n), by, which)
+		m.warn("%d path%s got another mode or owner on this host since %s installed %s, which is not kept: %s", n, plural(n), by, it(n), which)
 	}
 }
 

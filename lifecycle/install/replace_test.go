@@ -151,7 +151,7 @@ func TestReplaceWithoutRoomForWhatWasChanged(t *testing.T) {
 		p, err := Make(t.Context(), r)
 		h.must(err)
 		all := strings.Join(p.Warnings(), "\n")
-		if !p.Replaces() || strings.Contains(all, "are lost: there is no room") == c.kept || strings.Contains(all, ": kept in ") != c.kept {
+		if !p.Replaces() || strings.Contains(all, "there is no room to keep what was changed, it is lost") == c.kept || strings.Contains(all, ": Install keeps what it replaces in ") != c.kept {
 			t.Errorf("%d bytes: Replaces() = %v, Warnings() = %s", c.byHand, p.Replaces(), all)
 		}
 		m, err := p.Apply(t.Context())
