@@ -65,21 +65,20 @@ func (f *filler) content(j copyJob) error {
 	if f.buf == nil {
 		f.buf = make([]byte, copySmall+1)
 	}
-	n, err := io.ReadFull(j.from, f.buf)
-	switch {
-	case err == nil:
-		// It has grown since.
-		if _, err := j.to.Write(f.buf); err != nil {
-			return err
-		}
-		return copyFile(f.ctx, j.to, j.from, func(int64) {})
-	case n == 0 && errors.Is(err, io.EOF):
-		return nil
-	case !errors.Is(err, io.ErrUnexpectedEOF):
+	// A file that has its size, as nearly all do, ends where one byte more was asked for and did not come. What says that it is empty, as
+	// some do that the kernel makes up, is read until it ends.
+	buf, enough := f.buf, len(f.buf)
+	if j.size > 0 {
+		buf, enough = f.buf[:j.size+1], int(j.size)
+	}
+	n, err := io.ReadAtLeast(j.from, buf, enough)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return err
 	}
-	_, err = j.to.Write(f.buf[:n])
-	return err
+	if _, err := j.to.Write(buf[:n]); err != nil || n < len(buf) {
+		return err
+	}
+	return copyFile(f.ctx, j.to, j.from, func(int64) {}) // it has grown since
 }
 
 // copyPiece is how much is copied between two looks at the context.

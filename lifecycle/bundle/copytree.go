@@ -230,7 +230,7 @@ func (c *copier) file(ctx context.Context, at *pair, base, name string, out chan
 			return err
 		}
 	}
-	if j.to, err = at.to.root.OpenFile(base, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode); err != nil {
+	if j.to, err = at.to.create(base, mode); err != nil {
 		j.drop()
 		return err
 	}

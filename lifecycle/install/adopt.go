@@ -130,7 +130,7 @@ func (w *worker) adopt(i int) (what Aspects, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("plan adoption: read the bundle: %w", err)
 	}
-	equal, err := equalFiles(src, dst, f.name, w.buffers)
+	equal, err := equalFiles(src, dst, f.name, f.size, w.buffers)
 	if err != nil || !equal {
 		if st.Mtim.Nano() == f.mtime {
 			f.mtime-- // or the next installation would not look at it

@@ -163,7 +163,7 @@ func (w *worker) compare(i int) (before State, equal bool, err error) {
 	if err != nil {
 		return State{}, false, fmt.Errorf("plan installation: read the bundle: %w", err)
 	}
-	equal, err = equalFiles(src, dst, f.name, w.buffers)
+	equal, err = equalFiles(src, dst, f.name, f.size, w.buffers)
 	return before, equal, err
 }
 
@@ -224,7 +224,11 @@ func (p *Plan) beside(c *Change, perm int32, path string, mode uint32) {
 		c.Before.Context = ""
 		return
 	}
-	switch have := [2][]byte{attribute(path, aclAccess), attribute(path, aclDefault)}; {
+	have := [2][]byte{attribute(path, aclAccess), nil}
+	if c.Before.IsDir() {
+		have[1] = attribute(path, aclDefault)
+	}
+	switch {
 	case bytes.Equal(have[0], want[0]) && bytes.Equal(have[1], want[1]):
 		c.Before.List = c.After.List
 	case have[0] != nil || have[1] != nil:
@@ -234,6 +238,9 @@ func (p *Plan) beside(c *Change, perm int32, path string, mode uint32) {
 
 // attribute is an extended attribute of a path, nil if it has none. Lists of a thousand entries are more than anybody has.
 func attribute(path, name string) []byte {
+	if n, err := unix.Lgetxattr(path, name, nil); err != nil || n <= 0 {
+		return nil
+	}
 	buf := make([]byte, 8<<10)
 	n, err := unix.Lgetxattr(path, name, buf)
 	if err != nil || n <= 0 {

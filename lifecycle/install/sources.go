@@ -120,7 +120,7 @@ func (a *archived) compare(source string, size int64, dst int) comparison {
 	if src < 0 || lstatAt(src, name, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size != size {
 		return noSource
 	}
-	equal, err := equalFiles(src, dst, name, a.buffers)
+	equal, err := equalFiles(src, dst, name, size, a.buffers)
 	switch {
 	case err != nil:
 		return noSource

@@ -163,11 +163,12 @@ func (m *maker) sameContent(src, dst int, f *file, text string, st *unix.Stat_t)
 	if m.buffers[0] == nil {
 		m.buffers[0], m.buffers[1] = make([]byte, 64<<10), make([]byte, 64<<10)
 	}
-	return equalFiles(src, dst, f.name, m.buffers)
+	return equalFiles(src, dst, f.name, f.size, m.buffers)
 }
 
-// equalFiles compares two files of one name in two directories. One that cannot be read counts as different.
-func equalFiles(src, dst int, name string, buffers [2][]byte) (bool, error) {
+// equalFiles compares two files of one name in two directories, which are size bytes long as far as is known. One that cannot be read, or is
+// of another size after all, counts as different.
+func equalFiles(src, dst int, name string, size int64, buffers [2][]byte) (bool, error) {
 	a, err := openat(src, name, unix.O_RDONLY|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return false, fmt.Errorf("plan installation: read the bundle: %s: %w", name, err)
@@ -178,35 +179,38 @@ func equalFiles(src, dst int, name string, buffers [2][]byte) (bool, error) {
 		return false, nil
 	}
 	defer closeFD(b)
-	for {
-		n, err := readFull(a, buffers[0])
+	for left := size; ; {
+		// One byte more than there should be: without another call it is known that this is the end.
+		part := int(min(left+1, int64(len(buffers[0]))))
+		enough := int(min(left, int64(part)))
+		n, err := readAtLeast(a, buffers[0][:part], enough)
 		if err != nil {
 			return false, fmt.Errorf("plan installation: read the bundle: %s: %w", name, err)
 		}
-		k, readErr := readFull(b, buffers[1])
-		if readErr != nil || k != n || !bytes.Equal(buffers[0][:n], buffers[1][:k]) {
-			return false, nil
+		k, err := readAtLeast(b, buffers[1][:part], enough)
+		if err != nil || n < enough || int64(n) > left || !bytes.Equal(buffers[0][:n], buffers[1][:k]) {
+			return false, nil //nolint:nilerr // it counts as different
 		}
-		if n < len(buffers[0]) {
+		if left -= int64(n); left == 0 && n < part {
 			return true, nil
 		}
 	}
 }
 
 // readFull fills buf unless the file ends before.
-func readFull(fd int, buf []byte) (int, error) {
-	n := 0
-	for n < len(buf) {
+func readFull(fd int, buf []byte) (int, error) { return readAtLeast(fd, buf, len(buf)) }
+
+// readAtLeast reads until buf has enough bytes or the file ends.
+func readAtLeast(fd int, buf []byte, enough int) (int, error) {
+	for n := 0; ; {
 		k, err := ignoringEINTR(func() (int, error) { return unix.Read(fd, buf[n:]) })
 		if err != nil {
 			return n, err
 		}
-		if k == 0 {
-			break
+		if n += k; k == 0 || n >= enough {
+			return n, nil
 		}
-		n += k
 	}
-	return n, nil
 }
 
 // ownership looks up whose the paths in question are. An equal file that another group's next installation would remove

@@ -138,7 +138,7 @@ func (w *worker) isSame(i int) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("plan installation: read the bundle: %w", err)
 	}
-	return equalFiles(src, dst, f.name, w.buffers)
+	return equalFiles(src, dst, f.name, f.size, w.buffers)
 }
 
 // hasLists reports whether a file has an access control list, may have one, or would have inherited one from its directory.
