@@ -20,6 +20,7 @@ const (
 	stageRoot  = "/run"
 	mergedRoot = stageRoot + "/merged"
 	skeleton   = stageRoot + "/skeleton"
+	pinned     = stageRoot + "/lower" // the file systems of the host that overlays are over, each alone
 )
 
 // copier makes the copy in the stage's mount namespace.
@@ -32,6 +33,7 @@ type copier struct {
 	hidden []string // file systems that the copy does not show
 	shown  []string // that it shows for reading alone
 	dead   int      // sockets that lead nowhere
+	tried  int      // overlays, also those that could not be mounted
 	points []string // all mount points of the host
 	temp   string   // the folder on disk, in the namespace of the stage
 }
@@ -65,7 +67,7 @@ func (c *copier) build() error {
 		return noRights("/proc", "mount a file system in memory", err)
 	}
 	c.store, c.made = stageRoot, map[string]bool{}
-	for _, dir := range []string{mergedRoot, skeleton} {
+	for _, dir := range []string{mergedRoot, skeleton, pinned} {
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			return err
 		}
@@ -181,7 +183,9 @@ func points() (list []string) {
 
 // overlay mounts one, and remembers its layer.
 func (c *copier) overlay(lower, at string, flags uintptr) error {
-	name := strconv.Itoa(len(c.layers))
+	name := strconv.Itoa(c.tried)
+	c.tried++
+	lower = pin(lower, filepath.Join(pinned, name))
 	upper, work := filepath.Join(c.store, "u"+name), filepath.Join(c.store, "w"+name)
 	if err := likeFolder(upper, lower); err != nil {
 		return err
@@ -215,6 +219,16 @@ func (c *copier) overlay(lower, at string, flags uintptr) error {
 	}
 	c.layers = append(c.layers, layer)
 	return nil
+}
+
+// pin mounts a folder of the host a second time, without what is mounted below it, at a place that is the stage's own, and returns that place. The
+// host may unmount its own and remove the mount point while the rehearsal goes on, which takes the mount from every namespace that has it there.
+// Where it cannot be done, as in a user namespace for a folder that has mounts below it, the folder is used as it is.
+func pin(folder, at string) string {
+	if os.Mkdir(at, 0o700) != nil || unix.Mount(folder, at, "", unix.MS_BIND, "") != nil {
+		return folder
+	}
+	return at
 }
 
 // show makes a file system of the host part of the copy: under an overlay; for reading, if it is plain and takes none; else as an empty folder.

@@ -1,6 +1,7 @@
 package rehearse
 
 import (
+	"errors"
 	"os"
 	"path"
 	"slices"
@@ -21,14 +22,17 @@ func (c *copier) bones(dir string, mounts []hostMount) error {
 		switch {
 		case e.Type()&os.ModeSymlink != 0:
 			target, err := os.Readlink(from)
-			if err == nil {
-				err = os.Symlink(target, to)
-			}
 			if err != nil {
+				continue // it has gone since
+			}
+			if err := os.Symlink(target, to); err != nil {
 				return err
 			}
 		case e.IsDir():
-			if err := likeFolder(to, from); err != nil {
+			if err := likeFolder(to, from); errors.Is(err, os.ErrNotExist) {
+				_ = os.Remove(to) // it has gone since
+				continue
+			} else if err != nil {
 				return err
 			}
 			own := slices.Contains(ownFolders, from)
