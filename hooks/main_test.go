@@ -128,6 +128,14 @@ func marked(mark string) []int {
 	return found
 }
 
+// daemon is a script that leaves a process with its output redirected. It ends when the process is what it stays: one that is about to execute
+// another program has neither a command line nor an environment to be found by.
+const daemon = `#!/bin/sh
+mkfifo "$0.up" "$0.never" || exit 1
+(setsid sh -c 'echo >"$0.up"; read x <"$0.never"' "$0" >/dev/null 2>&1 </dev/null &)
+read x <"$0.up"
+`
+
 func read(tb testing.TB, path string) string {
 	tb.Helper()
 	data, err := os.ReadFile(path)

@@ -166,7 +166,7 @@ func TestScope(t *testing.T) {
 // A daemon that a hook leaves keeps the scope.
 func TestScopeOfDaemon(t *testing.T) {
 	needsSystemd(t)
-	s := write(t, "#!/bin/sh\n(setsid sleep 301 >/dev/null 2>&1 </dev/null &)\n")
+	s := write(t, daemon)
 	r := newRunner(t)
 	r.Container = newScopes(t)
 	if res := perform(t, r, s); res.Err != nil {

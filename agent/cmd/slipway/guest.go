@@ -54,3 +54,18 @@ func interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
 	context.AfterFunc(ctx, stop)
 	return ctx, stop
 }
+
+// onceStopped says that a signal was heard. The function that it returns ends that, and has what was begun to be said finished first: who goes on to the
+// end of the program does not cut it off.
+func onceStopped(ctx context.Context, say func()) (done func()) {
+	said := make(chan struct{})
+	unsaid := context.AfterFunc(ctx, func() {
+		defer close(said)
+		say()
+	})
+	return func() {
+		if !unsaid() {
+			<-said
+		}
+	}
+}

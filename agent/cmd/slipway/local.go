@@ -180,8 +180,7 @@ func (r *localRun) deploy(ctx context.Context) error {
 	r.previous = r.installed()
 	r.view.start(r)
 	defer r.view.stop()
-	unsaid := context.AfterFunc(ctx, r.view.stopping)
-	defer unsaid()
+	defer onceStopped(ctx, r.view.stopping)()
 	log.Info("local deployment", zap.String("deployment", r.d.ID), zap.String("group", r.d.GroupID), zap.Stringer("revision", r.d.Revision))
 	r.outcome = outcomeSucceeded
 	began := time.Now()

@@ -164,10 +164,9 @@ func (k *known) described(group, deployment string) string {
 func (p *program) goBack(
 	ctx context.Context, engine *lifecycle.Engine, d *lifecycle.Deployment, list []lifecycle.Event, r *jsonRollback, out io.Writer,
 ) error {
-	unsaid := context.AfterFunc(ctx, func() {
+	defer onceStopped(ctx, func() {
 		fmt.Fprintln(p.stderr, "slipway: stopping; a download or installation in hand is finished first, once more stops at once")
-	})
-	defer unsaid()
+	})()
 	r.Outcome = outcomeSucceeded
 	began := time.Now()
 	for ev, result := range engine.Deploy(ctx, d, list) {
