@@ -316,7 +316,7 @@ func problems(err error) []string {
 
 // pollBound is the longest that a poll may take: what its four attempts (P-32) may wait for a connection, credentials and an answer.
 func pollBound(c *config.Config) time.Duration {
-	const attempts, aside = 4, time.Minute
+	const attempts, aside = 4, 2 * time.Minute // connection and credentials, and the body of an answer that comes in drops
 	return attempts*(c.HTTPReadTimeout+aside) + aside
 }
 
