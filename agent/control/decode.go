@@ -48,7 +48,7 @@ func decodeError(op string, status int, h http.Header, data []byte) *APIError {
 	_ = json.Unmarshal(data, &body)
 	code := cmp.Or(errorCode(plainText(body.Type)), errorCode(plainText(body.Code)), errorCode(h.Get("X-Amzn-Errortype")))
 	if code == "" {
-		code = "Http" + strconv.Itoa(status) + "Error"
+		code = unnamed(status)
 	}
 	message := cmp.Or(plainText(body.Message), plainText(body.Message2))
 	return &APIError{
