@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 func open(t testing.TB, dir string) *Engine {
@@ -86,6 +87,50 @@ func TestTicketStates(t *testing.T) {
 		t.Errorf("no ticket: %v, %v", none, err)
 	}
 	e.Close()
+}
+
+// A command that was reported is over, also where a full disk keeps word of it from being written: a later process must not take it for one in
+// hand, whose tracking file another agent has removed, and report it as lost.
+func TestClosedOnAFullDisk(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root: mounts a small tmpfs")
+	}
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=512k"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	e := open(t, dir)
+	ticket, err := e.Accept("c", "x", AfterInstall, specification(t, minimal()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ticket.Begin(); err != nil {
+		t.Fatal(err)
+	}
+	fill := filepath.Join(dir, "fill")
+	if err := os.WriteFile(fill, make([]byte, 1<<20), 0o600); !errors.Is(err, unix.ENOSPC) {
+		t.Fatalf("the disk is not full: %v", err)
+	}
+	if err := ticket.Finish(Result{Message: "Succeeded: ", Log: strings.Repeat("output\n", 1000)}); !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("Finish() = %v", err)
+	}
+	if err := ticket.Close(); !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("Close() = %v", err)
+	}
+	if err := os.Remove(fill); err != nil {
+		t.Fatal(err)
+	}
+	e.Close()
+	e = open(t, dir)
+	defer e.Close()
+	for left, err := range e.Open() {
+		t.Errorf("still in hand: %v, %v", left.State, err)
+	}
 }
 
 // The token of a private repository is never written to disk.
