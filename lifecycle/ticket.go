@@ -236,6 +236,12 @@ func decodeTicket(data []byte) (*Ticket, error) {
 	if t.Version != ticketVersion {
 		return nil, fmt.Errorf("has version %d, this program writes %d", t.Version, ticketVersion)
 	}
+	if known := []State{Accepted, Running, Finished, Closed}; !slices.Contains(known, t.State) {
+		return nil, fmt.Errorf("its state %q is none of %v", t.State, known)
+	}
+	if t.Command == "" || t.State == Finished && t.Result == nil {
+		return nil, fmt.Errorf("it lacks what a ticket has that is %s", t.State)
+	}
 	d, err := ParseDeployment(t.Specification)
 	if err != nil {
 		return nil, err

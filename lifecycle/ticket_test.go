@@ -167,7 +167,7 @@ func TestTicketsOfAnotherTime(t *testing.T) {
 	dir := t.TempDir()
 	e := open(t, dir)
 	defer e.Close()
-	for _, name := range []string{"broken", "old", "later"} {
+	for _, name := range []string{"broken", "old", "later", "stateless", "without a result"} {
 		ticket, err := e.Accept(name, "x", Install, specification(t, minimal()))
 		if err != nil {
 			t.Fatal(err)
@@ -184,12 +184,16 @@ func TestTicketsOfAnotherTime(t *testing.T) {
 			data = []byte(strings.Replace(string(data), ticket.Received.Format("2006-01-02T"), time.Now().Add(-48*time.Hour).Format("2006-01-02T"), 1))
 		case "later":
 			data = []byte(strings.Replace(string(data), `"version": 1`, `"version": 99`, 1))
+		case "stateless":
+			data = []byte(strings.Replace(string(data), `"accepted"`, `"begun"`, 1))
+		case "without a result":
+			data = []byte(strings.Replace(string(data), `"accepted"`, `"finished"`, 1))
 		}
 		if err := os.WriteFile(file, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for round, want := range []int{3, 0} {
+	for round, want := range []int{5, 0} {
 		wrong := 0
 		for ticket, err := range e.Open() {
 			if err == nil {
@@ -373,8 +377,8 @@ func FuzzTicket(f *testing.F) {
 	f.Add([]byte(`{"version":1,"specification":null}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		ticket, err := decodeTicket(data)
-		if err == nil && (ticket.deployment == nil || ticket.deployment.ID == "") {
-			t.Error("a ticket without a deployment was taken")
+		if err == nil && (ticket.deployment == nil || ticket.deployment.ID == "" || ticket.State == Finished && ticket.Result == nil) {
+			t.Error("a ticket without a deployment, or a finished one without a result, was taken")
 		}
 	})
 }
