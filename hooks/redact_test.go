@@ -183,7 +183,8 @@ func TestSecretsInMessages(t *testing.T) {
 		"directory":   func(s *Script) { s.WorkDir = "/" + akia },
 		"user":        func(s *Script) { s.RunAs, s.RunAsSet = "correct-horse", true },
 		"left over": func(s *Script) {
-			put(t, s.Path, "#!/bin/sh\nsh -c 'sleep 3; :' token=correct-horse "+akia+" &\n", 0o755)
+			begun := fifo(t, base(*s)+"/begun") // until then it is the script's own command line that is seen
+			put(t, s.Path, "#!/bin/sh\nsh -c 'echo >"+begun+"; sleep 3; :' token=correct-horse "+akia+" &\nread x <"+begun+"\n", 0o755)
 		},
 	} {
 		s := write(t, "#!/bin/sh\n")
