@@ -45,7 +45,7 @@ const (
 )
 
 // call makes one call of the service, with its retries, and decodes the answer into out. With out nil, the answer's body does not
-// matter. The error is the last attempt's.
+// matter as long as it is not the page of a proxy, which the call may not have passed. The error is the last attempt's.
 func (c *Client) call(ctx context.Context, op string, p persistence, in, out any) error {
 	body, err := encode(in)
 	if err != nil {
@@ -149,16 +149,19 @@ func (c *Client) attempt(ctx context.Context, op string, body []byte, out any) e
 		c.learnClock(e, signed, resp.Header.Get("Date"))
 		return e
 	}
+	page := bytes.HasPrefix(bytes.TrimSpace(data), []byte("<"))
 	switch {
-	case out == nil:
+	case out == nil && !page:
 		return nil
+	case out == nil:
+		err = notObject(data)
 	case len(data) > maxResponse:
 		err = fmt.Errorf("it is longer than %d bytes", maxResponse)
 	default:
 		err = decodeBody(data, out)
 	}
 	if err != nil {
-		return &ResponseError{Operation: op, RequestID: requestID(resp.Header), Err: err}
+		return &ResponseError{Operation: op, RequestID: requestID(resp.Header), Page: page, Err: err}
 	}
 	return nil
 }

@@ -132,6 +132,7 @@ func (e *SpecError) Unwrap() error { return e.Err }
 // ResponseError is an answer of success whose body is not what the service promises.
 type ResponseError struct {
 	Operation, RequestID string
+	Page                 bool // it is a page for a browser, of a proxy say: nothing of what the service answered
 	Err                  error
 }
 
