@@ -200,7 +200,7 @@ func (d *daemon) connect(ctx context.Context, engine *lifecycle.Engine, publish 
 	if err := d.connectStorage(who, client); err != nil {
 		return nil, &exitError{exitConfig, err}
 	}
-	d.log.Info("this host", zap.String("host", who.HostID), zap.String("region", who.Region), zap.String("endpoint", endpoint), zap.Bool("on_premises", who.OnPremises))
+	d.log.Info("this host", zap.String("host", who.HostID), zap.String("region", who.Region), zap.String("endpoint", shown(endpoint)), zap.Bool("on_premises", who.OnPremises))
 	if _, err := engine.Own(who.HostID); err != nil {
 		return nil, &exitError{exitFailure, err}
 	}
