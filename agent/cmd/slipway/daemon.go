@@ -81,6 +81,9 @@ func (d *daemon) run(ctx context.Context) error {
 		return &exitError{exitFailure, err}
 	}
 	defer pid.release()
+	if pid.absent != nil {
+		d.log.Warn("the official agent's tools will not see that an agent runs", zap.Error(pid.absent))
+	}
 
 	if d.health, err = d.newHealth(); err != nil {
 		return &exitError{exitConfig, err}
