@@ -398,7 +398,10 @@ func terminal(err error) bool {
 	if errors.As(err, &api) {
 		return api.Terminal()
 	}
-	var spec *control.SpecError
 	var answer *control.ResponseError
-	return errors.As(err, &spec) || errors.As(err, &answer)
+	if errors.As(err, &answer) {
+		return !answer.Page
+	}
+	var spec *control.SpecError
+	return errors.As(err, &spec)
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -202,4 +203,28 @@ func TestTroubleIsToldAtItsChange(t *testing.T) {
 			t.Errorf("told: %s", got)
 		}
 	})
+}
+
+// What something between host and service answers, a proxy's page say, is no word of the service: nothing is given up, failed or lost for it.
+func TestPagesOfAProxy(t *testing.T) {
+	for _, status := range []int{200, 400, 404, 405, 413} {
+		for _, operation := range []string{"GetDeploymentSpecification", "PutHostCommandAcknowledgement", "PutHostCommandComplete"} {
+			t.Run(fmt.Sprintf("%d at %s", status, operation), func(t *testing.T) {
+				t.Parallel()
+				r := newRig(t)
+				r.shelf.put("k", map[string]string{"appspec.yml": r.appspec("AfterInstall=p.sh"), "content/f": "", "p.sh": proof})
+				r.start()
+				spec := r.spec("d-1", "k")
+				r.do("DownloadBundle", spec)
+				r.service.Inject(controltest.Fault{Operation: operation, Times: 2, Status: status, Body: []byte("<html>No such host</html>")})
+				id := r.send("AfterInstall", spec)
+				if c := r.await(id); c.Status != control.Succeeded {
+					t.Errorf("completion %s %+v", c.Status, c.Diagnostics)
+				}
+				if got := r.out("proof"); got != "AfterInstall\n" {
+					t.Errorf("the script ran as %q", got)
+				}
+			})
+		}
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -105,11 +106,19 @@ func cgroupPIDs(dir string) []int {
 // signal sends sig once to the script's process group and once to each member outside of it.
 func (c *cage) signal(sig syscall.Signal) {
 	members := c.members()
-	_ = unix.Kill(-c.group, sig)
+	c.signalGroup(members, sig)
 	for _, p := range members {
 		if p.pgrp != c.group {
 			_ = unix.Kill(p.pid, sig)
 		}
+	}
+}
+
+// signalGroup sends sig to the process group, which also reaches those that members has not seen. Once nobody of the script is in it the
+// kernel may give its number to another.
+func (c *cage) signalGroup(members []proc, sig syscall.Signal) {
+	if slices.ContainsFunc(members, func(p proc) bool { return p.pgrp == c.group }) {
+		_ = unix.Kill(-c.group, sig)
 	}
 }
 
@@ -132,7 +141,7 @@ func (c *cage) kill(until time.Time) []proc {
 		if len(left) == 0 {
 			return nil
 		}
-		_ = unix.Kill(-c.group, unix.SIGKILL)
+		c.signalGroup(left, unix.SIGKILL)
 		for _, p := range left {
 			_ = unix.Kill(p.pid, unix.SIGKILL)
 		}

@@ -101,10 +101,10 @@ func (m *memory) line(mark, text []byte, isStderr bool) {
 
 var newline = []byte{'\n'}
 
-func (m *memory) excerpt() Excerpt {
+func (m *memory) excerpt(red *redactor) Excerpt {
 	e := Excerpt{Lines: m.lines, Bytes: m.bytes}
-	e.Stderr = newest(lines(m.stderr.text()), stderrBytes)
-	all := slices.Concat(lines(string(m.head)), lines(m.last.text()))
+	e.Stderr = newest(lines(m.stderr.text(), red), stderrBytes)
+	all := slices.Concat(lines(string(m.head), red), lines(m.last.text(), red))
 	e.Tail = newest(all, excerptBytes)
 	for _, l := range all {
 		if looksLikeError(l) {
@@ -149,11 +149,16 @@ func fromRune(s string) string {
 	return s
 }
 
-// lines splits text and makes each line fit to be shown.
-func lines(text string) []string {
+// lines splits text and makes each line fit to be shown. A secret that control sequences had kept apart (grep --color) is whole without them,
+// so that it is looked for once more.
+func lines(text string, red *redactor) []string {
 	var all []string
 	for l := range strings.Lines(text) {
-		all = append(all, clip(plain([]byte(l)), excerptLine))
+		shown := plain([]byte(l))
+		if shown != strings.TrimRight(l, "\r\n \t") {
+			shown = string(red.clean([]byte(shown)))
+		}
+		all = append(all, clip(shown, excerptLine))
 	}
 	return all
 }
@@ -209,8 +214,8 @@ func plain(b []byte) string {
 
 func isControl(r rune) bool { return r != '\t' && (r < 0x20 || r >= 0x7f && r < 0xa0) }
 
-// escapeLen is the length of the control sequence that s begins with: ESC [ parameters letter, ESC ] text BEL, or ESC and
-// one character.
+// escapeLen is the length of the control sequence that s begins with: ESC [ parameters letter, ESC ] text BEL or ESC \ (links of a terminal), or
+// ESC and one character.
 func escapeLen(s string) int {
 	if len(s) < 2 {
 		return len(s)
@@ -225,8 +230,11 @@ func escapeLen(s string) int {
 		return len(s)
 	case ']':
 		for i := 2; i < len(s); i++ {
-			if s[i] == 0x07 {
+			switch {
+			case s[i] == 0x07:
 				return i + 1
+			case s[i] == 0x1b && i+1 < len(s) && s[i+1] == '\\':
+				return i + 2
 			}
 		}
 		return len(s)

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -229,5 +231,37 @@ func TestCgroupsAreRemoved(t *testing.T) {
 		if time.Now().After(end) {
 			t.Fatalf("left: %v", entries)
 		}
+	}
+}
+
+// A process group that nobody of the script is in any more may be another's by now: a script that multiplies itself goes through all numbers.
+func TestGroupOfAnother(t *testing.T) {
+	t.Parallel()
+	other := exec.Command("sleep", "300")
+	other.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	mine := exec.Command("sleep", "300")
+	mine.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := mine.Start(); err != nil {
+		t.Fatal(err)
+	}
+	c := &cage{self: os.Getpid(), group: other.Process.Pid}
+	ours, err := readProc(mine.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.signalGroup([]proc{ours}, unix.SIGKILL)
+	c.group = mine.Process.Pid
+	c.signalGroup([]proc{ours}, unix.SIGKILL)
+	if err := mine.Wait(); err == nil || err.Error() != "signal: killed" {
+		t.Errorf("the own group: %v", err)
+	}
+	if err := other.Process.Signal(unix.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Wait(); err == nil || err.Error() != "signal: terminated" {
+		t.Errorf("another's group: %v", err)
 	}
 }

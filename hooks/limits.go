@@ -23,8 +23,11 @@ const (
 	nrOpenFile   = "/proc/sys/fs/nr_open" // the most descriptors that the kernel gives, which stands for "unlimited"
 )
 
-// maxLimitsFile bounds what is read of one file.
-const maxLimitsFile = 1 << 20
+// maxLimitsFile bounds what is read of one file, and maxLimitNotes what is told of it: notes go into the result of every script.
+const (
+	maxLimitsFile = 1 << 20
+	maxLimitNotes = 8
+)
 
 // unlimited is the kernel's word for no limit.
 const unlimited = ^uint64(0)
@@ -56,7 +59,7 @@ var limitItems = map[string]limitItem{
 
 // parseLimits reads one file. What it cannot make sense of is told, with its line, and passed over, as PAM does.
 func parseLimits(file string, data []byte, nrOpen uint64) (entries []limitEntry, notes []string) {
-	number := 0
+	number, wrong := 0, 0
 	for line := range bytes.Lines(data) {
 		number++
 		text, _, _ := strings.Cut(string(line), "#")
@@ -66,12 +69,18 @@ func parseLimits(file string, data []byte, nrOpen uint64) (entries []limitEntry,
 		}
 		e, known, err := parseLimit(fields, nrOpen)
 		if err != nil {
-			notes = append(notes, fmt.Sprintf("%s:%d: %v; the line is passed over", file, number, err))
+			wrong++
+		}
+		if err != nil && wrong <= maxLimitNotes {
+			notes = append(notes, fmt.Sprintf("%s:%d: %s; the line is passed over", file, number, clip(plain([]byte(err.Error())), excerptLine)))
 		}
 		if known {
 			e.file, e.line = file, number
 			entries = append(entries, e)
 		}
+	}
+	if wrong > maxLimitNotes {
+		notes = append(notes, fmt.Sprintf("%s: %d more lines are passed over", file, wrong-maxLimitNotes))
 	}
 	return entries, notes
 }

@@ -102,6 +102,17 @@ func TestLimitsMistakes(t *testing.T) {
 	}
 }
 
+// A file that is none of limits does not drown the result of a script in notes: one that is too large could not be read back.
+func TestLimitsOfNonsense(t *testing.T) {
+	t.Parallel()
+	for _, line := range []string{"garbage here\n", "a soft " + strings.Repeat("x", 5000) + " 1\n"} {
+		_, notes := parseLimits("/etc/security/limits.d/x.conf", []byte(strings.Repeat(line, 1000)), 1<<20)
+		if len(notes) != maxLimitNotes+1 || !strings.Contains(notes[maxLimitNotes], "992 more lines") || len(strings.Join(notes, "")) > 8<<10 {
+			t.Errorf("%d notes, %d bytes, the last %q", len(notes), len(strings.Join(notes, "")), notes[len(notes)-1])
+		}
+	}
+}
+
 func FuzzLimits(f *testing.F) {
 	for _, s := range []string{"deploy - nproc 1\n", "@web hard nofile unlimited", "1:2 soft cpu 3", "a -", "* - nice -20", "@:40 - as 18446744073709551615", ": - core 0", "#"} {
 		f.Add([]byte(s))

@@ -23,6 +23,12 @@ const (
 // The marks of a script's lines (H-24).
 var marks = map[string][]byte{"stdout": []byte("[stdout]"), "stderr": []byte("[stderr]")}
 
+// begun is what has come of a line: text is the reader's own, which leaves it alone until it says otherwise.
+type begun struct {
+	text   []byte
+	secret bool // it may be a part of one
+}
+
 // output takes what a script writes, line by line, into logs and memory. It keeps reading for as long as anybody has a
 // pipe open, whatever becomes of the logs, so that a writer never waits for more than the disk and never meets a closed pipe.
 type output struct {
@@ -38,12 +44,13 @@ type output struct {
 	deployments *logFile
 	id          string
 	mem         *memory
+	begun       map[string]begun // by stream: the line that has no end yet
 	scratch     []byte
 	after       int // bytes that may still be logged once the run is over; -1 before
 }
 
 func newOutput(s Script, red *redactor) *output {
-	o := &output{red: red, raw: map[string]*strand{"stdout": {red: red}, "stderr": {red: red}}, done: make(chan struct{}), pipes: map[string]uint64{}, id: s.DeploymentID, mem: newMemory(), after: -1}
+	o := &output{red: red, raw: map[string]*strand{"stdout": {red: red}, "stderr": {red: red}}, done: make(chan struct{}), pipes: map[string]uint64{}, begun: map[string]begun{}, id: s.DeploymentID, mem: newMemory(), after: -1}
 	if s.ScriptsLog != "" {
 		o.scripts = &logFile{path: s.ScriptsLog, size: logSize, first: 1}
 	}
@@ -108,6 +115,7 @@ func (o *output) read(stream string, r io.Reader) {
 			o.lines(stream, buf[:end])
 			n = copy(buf, buf[end:n])
 		}
+		o.keep(stream, buf[:n])
 		if err != nil {
 			if n > 0 {
 				o.lines(stream, buf[:n])
@@ -115,6 +123,17 @@ func (o *output) read(stream string, r io.Reader) {
 			return
 		}
 	}
+}
+
+// keep notes what has come of a line: where a process that outlived its script has the pipe open, it is all that comes of the script's last words.
+func (o *output) keep(stream string, text []byte) {
+	if len(text) == 0 {
+		return // lines has taken what was noted
+	}
+	s := o.raw[stream]
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.begun[stream] = begun{text: text, secret: s.key || s.swallow || s.endless}
 }
 
 // splitAt is the end of the last whole character of a line that is too long.
@@ -136,6 +155,7 @@ func (o *output) lines(stream string, block []byte) {
 	mark := marks[stream]
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	delete(o.begun, stream) // it is in the block
 	if o.after >= 0 {
 		o.late(mark, clean)
 		return
@@ -200,8 +220,20 @@ func (o *output) stamped(to *logFile, prefix, block []byte, trim func([]byte) []
 func (o *output) fill(r *Result) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	for _, stream := range []string{"stdout", "stderr"} {
+		b := o.begun[stream]
+		if len(b.text) == 0 {
+			continue
+		}
+		clean := []byte(redacted)
+		if !b.secret {
+			clean = o.red.clean(b.text)
+		}
+		o.mem.bytes += int64(len(b.text))
+		o.mem.line(marks[stream], bytes.TrimSuffix(clean, newline), stream == "stderr")
+	}
 	r.Tail = o.mem.tailText()
-	r.Excerpt = o.mem.excerpt()
+	r.Excerpt = o.mem.excerpt(o.red)
 	for _, l := range []*logFile{o.scripts, o.deployments} {
 		if l != nil && l.err != nil {
 			r.Notes = append(r.Notes, l.err.Error())

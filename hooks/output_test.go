@@ -65,6 +65,24 @@ func TestInvalidUTF8(t *testing.T) {
 	}
 }
 
+// What a script says last may have no newline, and a process that it left behind keep the pipe open: it is told all the same.
+func TestLastWordsWithoutNewline(t *testing.T) {
+	t.Parallel()
+	s := write(t, "#!/bin/sh\necho first\nsleep 300 &\nprintf 'fatal: no database'\nprintf 'password=hunter22' >&2\nexit 1\n")
+	s.OpenOutputWait = 100 * time.Millisecond
+	res := perform(t, newRunner(t), s)
+	if len(res.Holders) != 2 {
+		t.Errorf("holders: %v", res.Holders)
+	}
+	tail := slices.Sorted(slices.Values(res.Excerpt.Tail))
+	if diff := cmp.Diff([]string{"fatal: no database", "first", "password=[redacted]"}, tail); diff != "" || res.Excerpt.Lines != 3 {
+		t.Errorf("%d lines (-want +got):\n%s", res.Excerpt.Lines, diff)
+	}
+	if diff := cmp.Diff([]string{"password=[redacted]"}, res.Excerpt.Stderr); diff != "" {
+		t.Errorf("stderr (-want +got):\n%s", diff)
+	}
+}
+
 // A hundred megabytes without a newline: split lines, a rotated log, constant memory.
 func TestMuchOutput(t *testing.T) {
 	s := write(t, "#!/bin/sh\nhead -c 100000000 /dev/zero | tr '\\0' x\necho\ngrep VmHWM /proc/$PPID/status\n")
@@ -271,7 +289,7 @@ func TestMemory(t *testing.T) {
 	if got, want := m.tailText(), JoinTails(all.String()); got != want {
 		t.Errorf("tail %q, want %q", got, want)
 	}
-	e := m.excerpt()
+	e := m.excerpt(nil)
 	if diff := cmp.Diff([]string{"line 5 ERROR: it failed", "line 29990 ERROR: it failed"}, e.Errors); diff != "" {
 		t.Errorf("errors (-want +got):\n%s", diff)
 	}

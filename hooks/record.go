@@ -179,7 +179,7 @@ func place(dir, name string, record any) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
-	tmp := filepath.Join(dir, "."+name+".tmp")
+	tmp := temporary(dir, name)
 	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -189,7 +189,11 @@ func place(dir, name string, record any) error {
 	return os.Rename(tmp, filepath.Join(dir, name))
 }
 
-// writeNew makes a file that may not exist yet, and makes it durable.
+// temporary is what a file of a run folder is called while it is written.
+func temporary(dir, name string) string { return filepath.Join(dir, "."+name+".tmp") }
+
+// writeNew makes a file that may not exist yet, and makes it durable. One that cannot be written whole, as on a full disk, is not left: that
+// it is there at all says something.
 func writeNew(path string, data []byte) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -199,7 +203,69 @@ func writeNew(path string, data []byte) error {
 	if err == nil {
 		err = f.Sync()
 	}
-	return errors.Join(err, f.Close())
+	if err = errors.Join(err, f.Close()); err != nil {
+		err = errors.Join(err, os.Remove(path))
+	}
+	return err
+}
+
+// What is kept free on the disk for a result: more than nearly all have, and at least what a short one has.
+const (
+	roomMost  = 64 << 10
+	roomLeast = 4 << 10
+)
+
+// keepRoom takes the place on the disk that the result will need, so that a script that fills the disk ends with a result as any other does. nil:
+// there is no such place, or the file system cannot keep one.
+func keepRoom(dir string) *os.File {
+	f, err := os.OpenFile(temporary(dir, resultFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil
+	}
+	for size := int64(roomMost); size >= roomLeast; size /= 2 {
+		if unix.Fallocate(int(f.Fd()), 0, 0, size) == nil {
+			return f
+		}
+	}
+	f.Close()
+	_ = os.Remove(f.Name()) // place would take it over too
+	return nil
+}
+
+// fillRoom is place for the result, in the room that was kept for it: what is beyond that fails on a full disk, and a shorter one is tried.
+func fillRoom(room *os.File, dir string, o outcome) error {
+	defer room.Close()
+	err := overwrite(room, o)
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		err = overwrite(room, o.short())
+	}
+	if err != nil {
+		return err
+	}
+	return os.Rename(room.Name(), filepath.Join(dir, resultFile))
+}
+
+func overwrite(f *os.File, record any) error {
+	data, err := json.Marshal(record)
+	if err != nil {
+		return err
+	}
+	if _, err := f.WriteAt(append(data, '\n'), 0); err != nil {
+		return err
+	}
+	if err := f.Truncate(int64(len(data)) + 1); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// short is the outcome with little of the script's output, for a full disk.
+func (o outcome) short() outcome {
+	const output, listed = 1 << 10, 4
+	o.Tail = ""
+	o.Excerpt.Stderr, o.Excerpt.Tail, o.Excerpt.Errors = newest(o.Excerpt.Stderr, output), newest(o.Excerpt.Tail, output), nil
+	o.Left, o.Holders, o.Notes = o.Left[:min(len(o.Left), listed)], o.Holders[:min(len(o.Holders), listed)], o.Notes[:min(len(o.Notes), listed)]
+	return o
 }
 
 func syncDir(dir string) error {

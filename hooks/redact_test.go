@@ -149,6 +149,30 @@ func FuzzRedact(f *testing.F) {
 	})
 }
 
+// Control sequences may stand in the middle of a secret, as grep --color puts them there: what is shown without them is clean all the same, and
+// loses no more than them.
+func TestSecretsAmongControlSequences(t *testing.T) {
+	t.Parallel()
+	akia := "AKIA" + "IOSFODNN7EXAMPLE"
+	for in, want := range map[string]string{
+		"x \x1b[01;31m\x1b[Kcorrect\x1b[m\x1b[K-horse y":               "x [redacted] y",
+		"x corr\x00ect-horse y":                                        "x [redacted] y",
+		"key \x1b[1m" + akia[:6] + "\x1b[0m" + akia[6:]:                "key AKIA[redacted]",
+		"see \x1b]8;;http://host/\x1b\\the page\x1b]8;;\x1b\\ for why": "see the page for why",
+		"\x1b]0;title\x07denied":                                       "denied",
+	} {
+		o := newOutput(Script{}, newRedactor([]string{"correct-horse"}))
+		o.read("stderr", strings.NewReader(in+"\n"))
+		var r Result
+		o.fill(&r)
+		for _, got := range [][]string{r.Excerpt.Stderr, r.Excerpt.Tail} {
+			if len(got) != 1 || got[0] != want {
+				t.Errorf("%q is told as %q, want %q", in, got, want)
+			}
+		}
+	}
+}
+
 // What a result says in words is clean too: paths, first lines, what holds the output.
 func TestSecretsInMessages(t *testing.T) {
 	t.Parallel()
@@ -159,7 +183,8 @@ func TestSecretsInMessages(t *testing.T) {
 		"directory":   func(s *Script) { s.WorkDir = "/" + akia },
 		"user":        func(s *Script) { s.RunAs, s.RunAsSet = "correct-horse", true },
 		"left over": func(s *Script) {
-			put(t, s.Path, "#!/bin/sh\nsh -c 'sleep 3; :' token=correct-horse "+akia+" &\n", 0o755)
+			begun := fifo(t, base(*s)+"/begun") // until then it is the script's own command line that is seen
+			put(t, s.Path, "#!/bin/sh\nsh -c 'echo >"+begun+"; sleep 3; :' token=correct-horse "+akia+" &\nread x <"+begun+"\n", 0o755)
 		},
 	} {
 		s := write(t, "#!/bin/sh\n")

@@ -30,6 +30,7 @@ type shim struct {
 	brief   brief
 	command *command // once it is known
 	lock    *os.File
+	room    *os.File // for the result, kept free on the disk; nil: none
 	red     *redactor
 	out     *output
 	cage    *cage
@@ -159,6 +160,7 @@ func (s *shim) begin(b began) error {
 	if err := writeNew(filepath.Join(s.dir, startedFile), data); err != nil {
 		return fmt.Errorf("begin run: %w", err)
 	}
+	s.room = keepRoom(s.dir)
 	return syncDir(s.dir)
 }
 
@@ -291,10 +293,15 @@ func (s *shim) fork(c *command, attr *syscall.ProcAttr) (pid int, notes []string
 	}
 }
 
-// deliver writes the result and lets go of the run. A folder that the script removed is made again, a full disk waited for:
-// the result is the one thing that may not be lost.
+// deliver writes the result and lets go of the run. A folder that the script removed is made again, a full disk waited for where the room
+// that was kept does not suffice: the result is the one thing that may not be lost.
 func (s *shim) deliver() {
 	o, err := outcomeOf(s.result)
+	if err == nil && s.room != nil && fillRoom(s.room, s.dir, o) == nil {
+		_ = syncDir(s.dir)
+		_ = flock(s.lock, unix.LOCK_UN)
+		return
+	}
 	for wait := 10 * time.Millisecond; err == nil; wait = min(2*wait, time.Second) {
 		err := place(s.dir, resultFile, o)
 		if err == nil {
@@ -304,6 +311,9 @@ func (s *shim) deliver() {
 		fmt.Fprintln(os.Stderr, "write result:", err)
 		if errors.Is(err, fs.ErrNotExist) && os.MkdirAll(s.dir, 0o700) == nil {
 			continue
+		}
+		if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+			o = o.short()
 		}
 		time.Sleep(wait)
 	}

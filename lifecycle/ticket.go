@@ -85,11 +85,19 @@ func (t *Ticket) Finish(r Result) error {
 	return nil
 }
 
-// Close records that the service has the result, or will never take it. The official agent's tracking file goes (P-49).
+// Close records that the service has the result, or will never take it. The official agent's tracking file goes (P-49). A ticket that cannot be
+// written, on a full disk, goes too: as it was before it would be reported a second time, as lost.
 func (t *Ticket) Close() error {
 	t.State = Closed
 	t.tickets.untrack(t)
-	return t.tickets.write(t, false)
+	err := t.tickets.write(t, false)
+	if err == nil {
+		return nil
+	}
+	if gone := os.Remove(t.tickets.file(t.Command)); gone != nil && !errors.Is(gone, fs.ErrNotExist) {
+		err = errors.Join(err, gone)
+	}
+	return err
 }
 
 // Drop forgets a ticket whose command the service does not want carried out (P-46).
@@ -227,6 +235,12 @@ func decodeTicket(data []byte) (*Ticket, error) {
 	}
 	if t.Version != ticketVersion {
 		return nil, fmt.Errorf("has version %d, this program writes %d", t.Version, ticketVersion)
+	}
+	if known := []State{Accepted, Running, Finished, Closed}; !slices.Contains(known, t.State) {
+		return nil, fmt.Errorf("its state %q is none of %v", t.State, known)
+	}
+	if t.Command == "" || t.State == Finished && t.Result == nil {
+		return nil, fmt.Errorf("it lacks what a ticket has that is %s", t.State)
 	}
 	d, err := ParseDeployment(t.Specification)
 	if err != nil {

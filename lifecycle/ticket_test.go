@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 func open(t testing.TB, dir string) *Engine {
@@ -88,6 +89,50 @@ func TestTicketStates(t *testing.T) {
 	e.Close()
 }
 
+// A command that was reported is over, also where a full disk keeps word of it from being written: a later process must not take it for one in
+// hand, whose tracking file another agent has removed, and report it as lost.
+func TestClosedOnAFullDisk(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root: mounts a small tmpfs")
+	}
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=512k"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	e := open(t, dir)
+	ticket, err := e.Accept("c", "x", AfterInstall, specification(t, minimal()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ticket.Begin(); err != nil {
+		t.Fatal(err)
+	}
+	fill := filepath.Join(dir, "fill")
+	if err := os.WriteFile(fill, make([]byte, 1<<20), 0o600); !errors.Is(err, unix.ENOSPC) {
+		t.Fatalf("the disk is not full: %v", err)
+	}
+	if err := ticket.Finish(Result{Message: "Succeeded: ", Log: strings.Repeat("output\n", 1000)}); !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("Finish() = %v", err)
+	}
+	if err := ticket.Close(); !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("Close() = %v", err)
+	}
+	if err := os.Remove(fill); err != nil {
+		t.Fatal(err)
+	}
+	e.Close()
+	e = open(t, dir)
+	defer e.Close()
+	for left, err := range e.Open() {
+		t.Errorf("still in hand: %v, %v", left.State, err)
+	}
+}
+
 // The token of a private repository is never written to disk.
 func TestTicketHasNoToken(t *testing.T) {
 	dir := t.TempDir()
@@ -122,7 +167,7 @@ func TestTicketsOfAnotherTime(t *testing.T) {
 	dir := t.TempDir()
 	e := open(t, dir)
 	defer e.Close()
-	for _, name := range []string{"broken", "old", "later"} {
+	for _, name := range []string{"broken", "old", "later", "stateless", "without a result"} {
 		ticket, err := e.Accept(name, "x", Install, specification(t, minimal()))
 		if err != nil {
 			t.Fatal(err)
@@ -139,12 +184,16 @@ func TestTicketsOfAnotherTime(t *testing.T) {
 			data = []byte(strings.Replace(string(data), ticket.Received.Format("2006-01-02T"), time.Now().Add(-48*time.Hour).Format("2006-01-02T"), 1))
 		case "later":
 			data = []byte(strings.Replace(string(data), `"version": 1`, `"version": 99`, 1))
+		case "stateless":
+			data = []byte(strings.Replace(string(data), `"accepted"`, `"begun"`, 1))
+		case "without a result":
+			data = []byte(strings.Replace(string(data), `"accepted"`, `"finished"`, 1))
 		}
 		if err := os.WriteFile(file, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for round, want := range []int{3, 0} {
+	for round, want := range []int{5, 0} {
 		wrong := 0
 		for ticket, err := range e.Open() {
 			if err == nil {
@@ -328,8 +377,8 @@ func FuzzTicket(f *testing.F) {
 	f.Add([]byte(`{"version":1,"specification":null}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		ticket, err := decodeTicket(data)
-		if err == nil && (ticket.deployment == nil || ticket.deployment.ID == "") {
-			t.Error("a ticket without a deployment was taken")
+		if err == nil && (ticket.deployment == nil || ticket.deployment.ID == "" || ticket.State == Finished && ticket.Result == nil) {
+			t.Error("a ticket without a deployment, or a finished one without a result, was taken")
 		}
 	})
 }

@@ -194,6 +194,9 @@ func TestFiles(t *testing.T) {
 		{"C-13", lenient, ":deploy_control_endpoint: http://127.0.0.1:1\n:s3_endpoint_override: ''\n", func(c *Config) bool {
 			return c.DeployControlEndpoint == "http://127.0.0.1:1" && c.S3EndpointOverride == ""
 		}, "", ""},
+		{"C-13 password", lenient, ":deploy_control_endpoint: http://u:swordfish@example.com\n", func(c *Config) bool {
+			return len(c.Warnings) == 1 && !strings.Contains(c.Warnings[0].Error(), "swordfish")
+		}, "not encrypted: http://u:xxxxx@example.com", ""},
 		{"C-13 V-6 cleartext", lenient, ":deploy_control_endpoint: http://example.com\n", func(*Config) bool { return true }, "deploy_control_endpoint is not encrypted", ""},
 		{"C-13 V-6 no scheme", lenient, ":deploy_control_endpoint: example.com\n", nil, "", "must begin with http:// or https://"},
 		{"C-14 C-15", lenient, ":enable_auth_policy: true\n:use_fips_mode: true\n", func(c *Config) bool { return c.EnableAuthPolicy && c.UseFIPSMode }, "", ""},

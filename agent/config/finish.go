@@ -33,9 +33,9 @@ func (l *loader) finish() {
 		l.fail(p)
 	}
 	for _, name := range []string{"deploy_control_endpoint", "s3_endpoint_override"} {
-		if text := c.origins[name].text; isCleartext(text) {
+		if u := cleartext(c.origins[name].text); u != nil {
 			p := l.placed(name)
-			p.Message = name + " is not encrypted: " + text
+			p.Message = name + " is not encrypted: " + u.Redacted()
 			p.Suggestion = "write https://"
 			l.warn(p)
 		}
@@ -122,12 +122,14 @@ func (l *loader) placed(names ...string) Problem {
 	return Problem{Source: "default", Key: names[0]}
 }
 
-// isCleartext tells an http URL that leaves the host.
-func isCleartext(text string) bool {
+// cleartext is an http URL that leaves the host; nil if text is none.
+func cleartext(text string) *url.URL {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "http" {
-		return false
+		return nil
 	}
-	ip := net.ParseIP(u.Hostname())
-	return u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback())
+	if ip := net.ParseIP(u.Hostname()); u.Hostname() == "localhost" || ip != nil && ip.IsLoopback() {
+		return nil
+	}
+	return u
 }

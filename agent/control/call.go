@@ -26,6 +26,9 @@ const (
 	maxResponse = 4 << 20
 	// skewThreshold is the difference of clocks from which a refused signature is put down to it: the service grants five minutes.
 	skewThreshold = 4 * time.Minute
+	// answerTime bounds the arrival of an answer's body, from its head on. The time-out of the connection ends a silence alone: an answer that
+	// trickles would be listened to for years.
+	answerTime = defaultReadTimeout
 	// maxRetryAfter bounds the wait that an answer can ask for within a call. Longer ones are for the caller.
 	maxRetryAfter = 5 * time.Second
 )
@@ -42,7 +45,7 @@ const (
 )
 
 // call makes one call of the service, with its retries, and decodes the answer into out. With out nil, the answer's body does not
-// matter. The error is the last attempt's.
+// matter as long as it is not the page of a proxy, which the call may not have passed. The error is the last attempt's.
 func (c *Client) call(ctx context.Context, op string, p persistence, in, out any) error {
 	body, err := encode(in)
 	if err != nil {
@@ -126,13 +129,19 @@ func (c *Client) attempt(ctx context.Context, op string, body []byte, out any) e
 	if err != nil {
 		return err
 	}
-	resp, err := c.http.Do(req)
+	bounded, cancel := context.WithCancel(ctx)
+	defer cancel()
+	resp, err := c.http.Do(req.WithContext(bounded))
 	if err != nil {
 		return c.transportError(ctx, op, err)
 	}
 	defer resp.Body.Close()
+	late := time.AfterFunc(answerTime, cancel)
 	data, err := io.ReadAll(io.LimitReader(resp.Body, maxResponse+1))
-	if err != nil {
+	switch onTime := late.Stop(); {
+	case err != nil && !onTime:
+		return c.transportError(ctx, op, fmt.Errorf("the answer was not there whole within %s", answerTime))
+	case err != nil:
 		return c.transportError(ctx, op, fmt.Errorf("the answer broke off: %w", err))
 	}
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
@@ -140,16 +149,19 @@ func (c *Client) attempt(ctx context.Context, op string, body []byte, out any) e
 		c.learnClock(e, signed, resp.Header.Get("Date"))
 		return e
 	}
+	page := bytes.HasPrefix(bytes.TrimSpace(data), []byte("<"))
 	switch {
-	case out == nil:
+	case out == nil && !page:
 		return nil
+	case out == nil:
+		err = notObject(data)
 	case len(data) > maxResponse:
 		err = fmt.Errorf("it is longer than %d bytes", maxResponse)
 	default:
 		err = decodeBody(data, out)
 	}
 	if err != nil {
-		return &ResponseError{Operation: op, RequestID: requestID(resp.Header), Err: err}
+		return &ResponseError{Operation: op, RequestID: requestID(resp.Header), Page: page, Err: err}
 	}
 	return nil
 }

@@ -21,7 +21,7 @@ func decodeBody(data []byte, out any) error {
 		return nil
 	}
 	if data[0] != '{' {
-		return fmt.Errorf("not a JSON object: it begins with %q", excerpt(data, 40))
+		return notObject(data)
 	}
 	if err := json.Unmarshal(data, out); err != nil {
 		var syntax *json.SyntaxError
@@ -31,6 +31,10 @@ func decodeBody(data []byte, out any) error {
 		return err
 	}
 	return nil
+}
+
+func notObject(data []byte) error {
+	return fmt.Errorf("not a JSON object: it begins with %q", excerpt(bytes.TrimSpace(data), 40))
 }
 
 // maxMessage bounds an error text that goes to the log.
@@ -48,7 +52,7 @@ func decodeError(op string, status int, h http.Header, data []byte) *APIError {
 	_ = json.Unmarshal(data, &body)
 	code := cmp.Or(errorCode(plainText(body.Type)), errorCode(plainText(body.Code)), errorCode(h.Get("X-Amzn-Errortype")))
 	if code == "" {
-		code = "Http" + strconv.Itoa(status) + "Error"
+		code = unnamed(status)
 	}
 	message := cmp.Or(plainText(body.Message), plainText(body.Message2))
 	return &APIError{

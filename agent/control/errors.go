@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -94,14 +95,21 @@ func (e *APIError) Denied() bool {
 }
 
 // Terminal reports whether asking again brings the same answer: a 4xx that is not about throttling, time, the clock, the
-// credentials or the proxy.
+// credentials or the proxy. The service names its errors: an answer that names none is of something in between, such as the page of a proxy
+// or of a balancer, and says nothing of what the service will answer.
 func (e *APIError) Terminal() bool {
+	if e.Code == unnamed(e.HTTPStatus) {
+		return false
+	}
 	switch e.HTTPStatus {
 	case http.StatusRequestTimeout, http.StatusProxyAuthRequired, http.StatusTooEarly:
 		return false
 	}
 	return e.HTTPStatus >= 400 && e.HTTPStatus < 500 && !e.Throttled() && !e.ClockSkewed() && !e.Expired() && !e.Denied()
 }
+
+// unnamed is the code of an answer that names none (P-29).
+func unnamed(status int) string { return "Http" + strconv.Itoa(status) + "Error" }
 
 // stale reports whether fresh credentials may be what is missing.
 func (e *APIError) stale() bool {
@@ -124,6 +132,7 @@ func (e *SpecError) Unwrap() error { return e.Err }
 // ResponseError is an answer of success whose body is not what the service promises.
 type ResponseError struct {
 	Operation, RequestID string
+	Page                 bool // it is a page for a browser, of a proxy say: nothing of what the service answered
 	Err                  error
 }
 

@@ -82,12 +82,16 @@ var operationRules = []rule{
 			"HostCommandIdentifier": id, "CommandStatus": "Succeeded", "Diagnostics": map[string]any{"Format": "JSON", "Payload": `{"error_code":0}`},
 		})
 	}},
-	// The answer is empty by the model; whatever is in it, the report has been accepted.
+	// The answer is empty by the model; whatever is in it, the report has been accepted, unless it is somebody else's.
 	{"P-22_answer_does_not_matter", func(t *testing.T) {
-		s, c := peers(t, controltest.Options{}, nil)
-		s.Inject(controltest.Fault{Status: 200, Body: []byte(`<html>`)})
-		if err := c.Complete(t.Context(), "id", control.Succeeded, control.Envelope{}); err != nil {
-			t.Error(err)
+		for body, accepted := range map[string]bool{``: true, `{`: true, `null`: true, `text`: true, `<html>`: false, "\n<!DOCTYPE html>": false} {
+			s, c := peers(t, controltest.Options{}, nil)
+			s.Inject(controltest.Fault{Status: 200, Body: []byte(body)})
+			err := c.Complete(t.Context(), "id", control.Succeeded, control.Envelope{})
+			page, ok := errors.AsType[*control.ResponseError](err)
+			if accepted != (err == nil) || !accepted && (!ok || !page.Page) {
+				t.Errorf("%q: %v", body, err)
+			}
 		}
 	}},
 	{"P-23_PostHostCommandUpdate", func(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"slipway/agent/control"
@@ -166,6 +167,27 @@ var transportRules = []rule{
 		if _, err := newClient(t, peer.URL, func(o *control.Options) { o.HTTP = h }).Poll(t.Context()); err != nil {
 			t.Error(err)
 		}
+	}},
+	// One that never ends is given up: no poll and no report may hang on a peer that sends a byte now and then.
+	{"P-31_an_answer_in_drops_ends", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			_, c := bubble(t, controltest.Options{}, func(o *control.Options) { o.HTTP = &http.Client{Transport: drops{}} })
+			began := time.Now()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+			defer cancel()
+			for op, call := range map[string]func() error{
+				"Poll":     func() error { _, err := c.Poll(ctx); return err },
+				"Complete": func() error { return c.Complete(ctx, "id", control.Failed, control.Envelope{}) },
+			} {
+				err := call()
+				if e, ok := errors.AsType[*control.TransportError](err); !ok || !strings.Contains(e.Error(), "was not there whole within 1m20s") {
+					t.Errorf("%s = %v (%T)", op, err, err)
+				}
+			}
+			if took := time.Since(began); took > 11*time.Minute {
+				t.Errorf("took %v", took)
+			}
+		})
 	}},
 	// The read that waits for an answer began when the connection became idle.
 	{"P-31_silence_counts_from_the_request", func(t *testing.T) {
@@ -390,3 +412,24 @@ func TestThroughProxy(t *testing.T) {
 		t.Errorf("the proxy saw %v, want %v", seen, want)
 	}
 }
+
+// drops answers with a byte every second, without end.
+type drops struct{}
+
+func (drops) RoundTrip(r *http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: dropping{r.Context()}, Request: r}, nil
+}
+
+type dropping struct{ ctx context.Context }
+
+func (d dropping) Read(b []byte) (int, error) {
+	select {
+	case <-time.After(time.Second):
+		b[0] = ' '
+		return 1, nil
+	case <-d.ctx.Done():
+		return 0, d.ctx.Err()
+	}
+}
+
+func (dropping) Close() error { return nil }

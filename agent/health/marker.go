@@ -135,12 +135,8 @@ func shortReason(s string) string {
 // when ready is called; nil: nobody is told.
 func (r *Registry) FollowMarker(ctx context.Context, path string, ready func()) {
 	f := &follower{registry: r, path: path}
-	watcher, events := f.watch()
-	defer func() {
-		if watcher != nil {
-			_ = watcher.Close()
-		}
-	}()
+	f.watch()
+	defer f.unwatch()
 	defer f.apply(nil)
 	for {
 		expiry := f.look()
@@ -149,29 +145,45 @@ func (r *Registry) FollowMarker(ctx context.Context, path string, ready func()) 
 			ready = nil
 		}
 		wait := markerLook
-		if events != nil {
+		if f.watcher != nil {
 			wait = markerCare
 		}
 		if expiry > 0 {
 			wait = min(wait, expiry)
 		}
-		over := time.After(wait)
-	waiting:
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-over:
-				if watcher == nil {
-					watcher, events = f.watch()
-				}
-				break waiting
-			case e, ok := <-events:
-				if !ok {
-					events = nil
-				} else if filepath.Base(e.Name) == filepath.Base(path) {
-					break waiting
-				}
+		if !f.wait(ctx, wait) {
+			return
+		}
+		if f.watcher == nil {
+			f.watch()
+		}
+	}
+}
+
+// wait returns when it is time to look again, or false when ctx ends.
+func (f *follower) wait(ctx context.Context, most time.Duration) bool {
+	var events <-chan fsnotify.Event
+	var errs <-chan error
+	if f.watcher != nil {
+		events, errs = f.watcher.Events, f.watcher.Errors
+	}
+	over := time.NewTimer(most)
+	defer over.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-over.C:
+			return true
+		case <-errs: //nolint:errcheck // something may have been missed: it is looked for
+			return true
+		case e := <-events:
+			switch {
+			case e.Name == filepath.Dir(f.path) && e.Op&(fsnotify.Remove|fsnotify.Rename) != 0:
+				f.unwatch() // one of this name that comes is another folder
+				return true
+			case filepath.Base(e.Name) == filepath.Base(f.path):
+				return true
 			}
 		}
 	}
@@ -181,27 +193,35 @@ func (r *Registry) FollowMarker(ctx context.Context, path string, ready func()) 
 type follower struct {
 	registry *Registry
 	path     string
+	watcher  *fsnotify.Watcher // nil: the folder is not watched
 	now      Marker
 	undrain  func() // nil: there is none
 	told     string // the last trouble, so that it is told once
+	blind    bool   // that the folder is not watched was told
 }
 
 // watch watches the folder: a file may be replaced as a whole, and may not be there yet.
-func (f *follower) watch() (*fsnotify.Watcher, <-chan fsnotify.Event) {
+func (f *follower) watch() {
 	w, err := fsnotify.NewWatcher()
 	if err == nil {
 		if err = w.Add(filepath.Dir(f.path)); err != nil {
 			_ = w.Close()
 		}
 	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil // it is tried again with each look
+	switch {
+	case err == nil:
+		f.watcher, f.blind = w, false
+	case !errors.Is(err, fs.ErrNotExist) && !f.blind: // it is tried again with each look
+		f.blind = true
+		f.registry.log.Warn("the folder of the drain marker is not watched: it is looked at every 5 s", zap.Error(err))
 	}
-	if err != nil {
-		f.tell("the folder of the drain marker is not watched: it is looked at every 5 s", err)
-		return nil, nil
+}
+
+func (f *follower) unwatch() {
+	if f.watcher != nil {
+		_ = f.watcher.Close()
+		f.watcher = nil
 	}
-	return w, w.Events
 }
 
 // look reads the marker and applies it; it returns the time until its end, zero if it has none.

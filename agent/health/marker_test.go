@@ -200,6 +200,39 @@ func TestMarkerOfAFolderThatComesLater(t *testing.T) {
 	eventually(t, "the marker", saying(r, "draining"))
 }
 
+// A folder that is removed or moved away and made anew is another one, and is watched again.
+func TestMarkerOfAFolderThatIsReplaced(t *testing.T) {
+	t.Parallel()
+	for what, away := range map[string]func(string) error{
+		"removed": os.RemoveAll,
+		"moved":   func(dir string) error { return os.Rename(dir, dir+".old") },
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			name := filepath.Join(t.TempDir(), "slipway", "drain")
+			if err := os.Mkdir(filepath.Dir(name), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(name, nil, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			r := following(t, name)
+			eventually(t, "the marker", saying(r, "draining"))
+			if err := away(filepath.Dir(name)); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "that it is gone", saying(r, "ok"))
+			if err := os.Mkdir(filepath.Dir(name), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(name, nil, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "the marker in the new folder", saying(r, "draining"))
+		})
+	}
+}
+
 func TestKeepFile(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "ok")
 	r, p := newRegistry(t), &scripted{}

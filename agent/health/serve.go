@@ -14,13 +14,17 @@ import (
 // shutdownWait is how long answers that are under way are waited for; they take microseconds.
 const shutdownWait = 2 * time.Second
 
+// mostConns is how many connections there may be: a balancer has some for each of its nodes. What keeps connections open must not take the
+// descriptors and the memory that deployments need.
+const mostConns = 512
+
 // Serve answers on the listener until ctx ends, then lets answers under way finish, closes everything and returns
 // nil. An error means that the listener broke before.
 func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
-	var unused unusedConns
+	var open openConns
 	server := &http.Server{
 		Handler:           h,
-		ConnState:         unused.note,
+		ConnState:         open.note,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      15 * time.Second,
@@ -30,7 +34,7 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 		// Noise about clients that hang up is no news to the operator.
 		ErrorLog: zap.NewStdLog(zap.NewNop()),
 	}
-	server.RegisterOnShutdown(unused.close)
+	server.RegisterOnShutdown(open.close)
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(stopped)
@@ -51,35 +55,74 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 	return err
 }
 
-// unusedConns are connections that were opened and never asked anything. A balancer opens such in advance, and
-// [http.Server.Shutdown] would wait five seconds for them.
-type unusedConns struct {
-	mu     sync.Mutex // guards both
-	conns  map[net.Conn]struct{}
+// openConns are the connections there are. Of those that were opened and never asked anything, as a balancer opens them in advance,
+// [http.Server.Shutdown] would wait five seconds for each. Of too many the one that has rested the longest is closed.
+type openConns struct {
+	mu     sync.Mutex // guards all
+	conns  map[net.Conn]resting
+	turn   uint64
 	closed bool
 }
 
-func (u *unusedConns) note(c net.Conn, state http.ConnState) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	switch {
-	case state != http.StateNew:
-		delete(u.conns, c)
-	case u.closed:
-		_ = c.Close()
-	default:
-		if u.conns == nil {
-			u.conns = map[net.Conn]struct{}{}
+// resting says since which turn a connection has been without a request; 0: it has one in hand.
+type resting struct {
+	since uint64
+	fresh bool // it has asked nothing yet
+}
+
+func (o *openConns) note(c net.Conn, state http.ConnState) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.turn++
+	switch state {
+	case http.StateNew:
+		if o.closed || len(o.conns) >= mostConns && !o.makeRoom() {
+			_ = c.Close()
+			return
 		}
-		u.conns[c] = struct{}{}
+		if o.conns == nil {
+			o.conns = map[net.Conn]resting{}
+		}
+		o.conns[c] = resting{since: o.turn, fresh: true}
+	case http.StateActive:
+		o.set(c, resting{})
+	case http.StateIdle:
+		o.set(c, resting{since: o.turn})
+	case http.StateClosed, http.StateHijacked:
+		delete(o.conns, c)
 	}
 }
 
-func (u *unusedConns) close() {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.closed = true
-	for c := range u.conns {
-		_ = c.Close()
+// set changes what is known of a connection that was not closed here. The caller holds mu.
+func (o *openConns) set(c net.Conn, r resting) {
+	if _, ok := o.conns[c]; ok {
+		o.conns[c] = r
+	}
+}
+
+// makeRoom closes the connection that has rested the longest; false: none rests. The caller holds mu.
+func (o *openConns) makeRoom() bool {
+	var oldest net.Conn
+	for c, r := range o.conns {
+		if r.since > 0 && (oldest == nil || r.since < o.conns[oldest].since) {
+			oldest = c
+		}
+	}
+	if oldest == nil {
+		return false
+	}
+	delete(o.conns, oldest)
+	_ = oldest.Close()
+	return true
+}
+
+func (o *openConns) close() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.closed = true
+	for c, r := range o.conns {
+		if r.fresh {
+			_ = c.Close()
+		}
 	}
 }

@@ -1,10 +1,13 @@
 package health
 
 import (
+	"bufio"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -93,5 +96,60 @@ func TestServeTellsWhenTheListenerBreaks(t *testing.T) {
 	l.Close()
 	if err := Serve(t.Context(), l, http.NotFoundHandler()); err == nil || !strings.Contains(err.Error(), "closed") {
 		t.Errorf("Serve() = %v, want the listener's error", err)
+	}
+}
+
+// Connections without end take a bounded part of the agent's descriptors and memory: those that rest the longest are closed, and whoever comes is answered.
+func TestServeBoundsConnections(t *testing.T) {
+	l := listen(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- Serve(ctx, l, healthy(t).Handler()) }()
+	dial := func() net.Conn {
+		t.Helper()
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		if _, err := io.WriteString(c, "GET /health HTTP/1.1\r\nHost: h\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body, err := io.ReadAll(resp.Body); err != nil || string(body) != "ok\n" {
+			t.Fatalf("answered %q, %v", body, err)
+		}
+		return c
+	}
+	const more = 20
+	var all []net.Conn
+	for range mostConns + more {
+		all = append(all, dial())
+	}
+	eventually(t, "that connections are closed", func() bool {
+		closed := 0
+		for _, c := range all[:len(all)/2] { // of those that have rested the longest
+			if err := c.SetReadDeadline(time.Now().Add(time.Millisecond)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+				closed++
+			}
+		}
+		return closed == more
+	})
+	last := all[len(all)-1]
+	if _, err := io.WriteString(last, "GET /health HTTP/1.1\r\nHost: h\r\n\r\n"); err != nil {
+		t.Error(err)
+	}
+	if resp, err := http.ReadResponse(bufio.NewReader(last), nil); err != nil || resp.StatusCode != http.StatusOK {
+		t.Errorf("the newest connection: %v", err)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("Serve() = %v", err)
 	}
 }

@@ -25,6 +25,7 @@ const (
 type sessionFile struct {
 	path, profile string
 	log           *zap.Logger
+	told          string // the failure that was told last; the cache asks one at a time
 }
 
 var (
@@ -61,6 +62,7 @@ func (s *sessionFile) Retrieve(context.Context) (aws.Credentials, error) {
 			return aws.Credentials{}, &FileError{Path: s.path, Message: "profile [" + s.profile + "] has no " + name}
 		}
 	}
+	s.told = ""
 	return aws.Credentials{
 		AccessKeyID: values["aws_access_key_id"], SecretAccessKey: values["aws_secret_access_key"], SessionToken: values["aws_session_token"],
 		Source: "on-premises session file", CanExpire: true, Expires: time.Now().Add(sessionLife),
@@ -74,7 +76,10 @@ func (s *sessionFile) HandleFailToRefresh(_ context.Context, previous aws.Creden
 	if !previous.HasKeys() || !time.Now().Before(expires) {
 		return aws.Credentials{}, err
 	}
-	s.log.Warn("credentials not refreshed", zap.Error(err), zap.Duration("valid_for", time.Until(expires)))
+	if text := err.Error(); text != s.told { // every call asks anew
+		s.told = text
+		s.log.Warn("credentials not refreshed", zap.Error(err), zap.Duration("valid_for", time.Until(expires)))
+	}
 	previous.Expires = expires
 	return previous, nil
 }

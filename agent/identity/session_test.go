@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 )
 
 func credentialsText(key string) string {
@@ -27,7 +28,8 @@ func TestSessionFileRefresh(t *testing.T) {
 	}
 	put(credentialsText("FIRST"))
 	synctest.Test(t, func(t *testing.T) {
-		cache := newSessionFile(path, "", zap.NewNop())
+		core, logs := observer.New(zap.WarnLevel)
+		cache := newSessionFile(path, "", zap.New(core))
 		want := func(after time.Duration, key string) {
 			t.Helper()
 			time.Sleep(after)
@@ -43,7 +45,13 @@ func TestSessionFileRefresh(t *testing.T) {
 		put("[default]\n")              // somebody is writing it
 		want(1499*time.Second, "SECOND")
 		want(299*time.Second, "SECOND") // 1798 s after the last good reading: tolerated
-		time.Sleep(3 * time.Second)     // 1801 s: over
+		for range 10 {                  // which is told once, not with every call
+			want(0, "SECOND")
+		}
+		if n := logs.Len(); n != 1 {
+			t.Errorf("%d warnings, want 1", n)
+		}
+		time.Sleep(3 * time.Second) // 1801 s: over
 		if got, err := cache.Retrieve(t.Context()); err == nil {
 			t.Errorf("Retrieve() = %+v after the end of its life, want an error", got)
 		}

@@ -81,6 +81,9 @@ func (d *daemon) run(ctx context.Context) error {
 		return &exitError{exitFailure, err}
 	}
 	defer pid.release()
+	if pid.absent != nil {
+		d.log.Warn("the official agent's tools will not see that an agent runs", zap.Error(pid.absent))
+	}
 
 	if d.health, err = d.newHealth(); err != nil {
 		return &exitError{exitConfig, err}
@@ -200,7 +203,7 @@ func (d *daemon) connect(ctx context.Context, engine *lifecycle.Engine, publish 
 	if err := d.connectStorage(who, client); err != nil {
 		return nil, &exitError{exitConfig, err}
 	}
-	d.log.Info("this host", zap.String("host", who.HostID), zap.String("region", who.Region), zap.String("endpoint", endpoint), zap.Bool("on_premises", who.OnPremises))
+	d.log.Info("this host", zap.String("host", who.HostID), zap.String("region", who.Region), zap.String("endpoint", shown(endpoint)), zap.Bool("on_premises", who.OnPremises))
 	if _, err := engine.Own(who.HostID); err != nil {
 		return nil, &exitError{exitFailure, err}
 	}
@@ -316,7 +319,7 @@ func problems(err error) []string {
 
 // pollBound is the longest that a poll may take: what its four attempts (P-32) may wait for a connection, credentials and an answer.
 func pollBound(c *config.Config) time.Duration {
-	const attempts, aside = 4, time.Minute
+	const attempts, aside = 4, 2 * time.Minute // connection and credentials, and the body of an answer that comes in drops
 	return attempts*(c.HTTPReadTimeout+aside) + aside
 }
 

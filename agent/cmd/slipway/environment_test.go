@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"slipway/agent/config"
 	"slipway/agent/control"
@@ -177,6 +179,37 @@ func TestPIDFile(t *testing.T) {
 		t.Fatalf("a lock that was left: %v", err)
 	}
 	p.release()
+}
+
+// A full disk keeps no agent from its host: the lock, which needs no room, says that one runs.
+func TestPIDFileOnAFullDisk(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root: mounts a small tmpfs")
+	}
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	fill := filepath.Join(dir, "fill")
+	if err := os.WriteFile(fill, make([]byte, 1<<20), 0o600); !errors.Is(err, unix.ENOSPC) {
+		t.Fatalf("the disk is not full: %v", err)
+	}
+	p, err := takePID(dir, "codedeploy-agent")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.release()
+	if !errors.Is(p.absent, unix.ENOSPC) || runningPID(p.path) != "no pid" {
+		t.Errorf("what is missing: %v, pid %s", p.absent, runningPID(p.path))
+	}
+	if _, err := takePID(dir, "codedeploy-agent"); err == nil {
+		t.Error("the lock was given twice")
+	}
 }
 
 // L-34, P-91, V-89: which command lines are the official agent's. Ours may name its folders.

@@ -47,10 +47,10 @@ func failed(err error) error {
 	return &exitError{exitFailure, err}
 }
 
-// interruptible is a context that SIGINT and SIGTERM end. The second of them ends the program at once, which loses nothing: the journal and the
-// shim are there for that.
+// interruptible is a context that SIGINT, SIGTERM and the end of the terminal end. The second of them ends the program at once, which loses nothing:
+// the journal and the shim are there for that.
 func interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(ctx, interrupts()...)
 	context.AfterFunc(ctx, stop)
 	return ctx, stop
 }
@@ -68,4 +68,16 @@ func onceStopped(ctx context.Context, say func()) (done func()) {
 			<-said
 		}
 	}
+}
+
+// interrupts are the signals by which a person ends a command. A terminal that goes is one of them: a deployment would stop anywhere, and its
+// script go on with nobody to tell how it ended. What whoever started the program has it ignore (nohup, a script's job in the background) stays ignored.
+func interrupts() []os.Signal {
+	all := []os.Signal{syscall.SIGTERM}
+	for _, s := range []os.Signal{os.Interrupt, syscall.SIGHUP} {
+		if !signal.Ignored(s) {
+			all = append(all, s)
+		}
+	}
+	return all
 }

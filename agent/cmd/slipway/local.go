@@ -34,8 +34,9 @@ file is packed as is looked at.
 Credentials for S3 are those of the on-premises file, else of the environment, of AWS_PROFILE in ~/.aws, or of the instance. AWS_ENDPOINT_URL_S3
 or AWS_ENDPOINT_URL stands in for the endpoint. ` + gitHubTokenVariable + ` holds a token for private repositories.
 
-SIGINT and SIGTERM end a running script (TERM, hooks.grace, KILL) and a download; an installation in hand is finished. Exit codes: 0 the
-deployment succeeded, 1 it did not or was not begun, 2 there is no such option or argument, 78 the configuration is wrong.
+SIGINT, SIGTERM and the end of the terminal end a running script (TERM, hooks.grace, KILL) and a download; an installation in hand is
+finished. Under nohup the end of the terminal does not matter. Exit codes: 0 the deployment succeeded, 1 it did not or was not begun, 2
+there is no such option or argument, 78 the configuration is wrong.
 
 Called as codedeploy-local the program takes the same options and prints what that tool prints: docs/local.md has the differences.
 

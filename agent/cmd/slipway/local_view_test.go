@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -170,6 +171,51 @@ func TestLocalInterrupted(t *testing.T) {
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is not shown:\n%s", want, text)
+		}
+	}
+}
+
+// The end of the terminal ends a script as Ctrl-C does, and the outcome is told and recorded; under nohup it is nothing to anybody.
+func TestHangup(t *testing.T) {
+	t.Parallel()
+	for _, command := range []string{"local", "run-hook"} {
+		for _, nohup := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, nohup %v", command, nohup), func(t *testing.T) {
+				t.Parallel()
+				d := newDesk(t)
+				d.env = []string{"SLIPWAY_HOOKS_GRACE=20s"}
+				args := []string{command, d.slow("while [ ! -e " + d.path("enough") + " ]; do sleep 0.05; done\n")}
+				if command == "run-hook" {
+					args = append(args, "AfterInstall")
+				}
+				cmd := d.command("slipway", append(args, "--config", "T.yml")...)
+				if nohup {
+					binary, err := filepath.EvalSymlinks(cmd.Path) // which may be /proc/self/exe
+					if err != nil {
+						t.Fatal(err)
+					}
+					cmd.Args = append([]string{"bash", "-c", `trap "" HUP; exec -a slipway "$0" "$@"`, binary}, cmd.Args[1:]...)
+					cmd.Path = "/bin/bash"
+				}
+				var out syncBuffer
+				cmd.Stdout, cmd.Stderr = &out, &out
+				if err := cmd.Start(); err != nil {
+					t.Fatal(err)
+				}
+				(&host{t: t}).eventually("the script runs", func() bool { _, err := os.Stat(d.path("began")); return err == nil })
+				if err := cmd.Process.Signal(syscall.SIGHUP); err != nil {
+					t.Fatal(err)
+				}
+				want := 1
+				if nohup {
+					want = 0
+					d.write("enough", "")
+				}
+				cmd.Wait()
+				if code := cmd.ProcessState.ExitCode(); code != want || nohup == strings.Contains(out.String(), "was ended on request") {
+					t.Errorf("exit %d, want %d\n%s", code, want, out.String())
+				}
+			})
 		}
 	}
 }

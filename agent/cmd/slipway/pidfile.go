@@ -14,8 +14,9 @@ import (
 // pidFile is the pid file of the official agent and the lock beside it: by them its tools, and ours, see that an agent runs on this
 // host, whichever it is (L-32..L-34, V-97).
 type pidFile struct {
-	path string
-	lock *os.File
+	path   string
+	lock   *os.File
+	absent error // why the file could not be written, though the lock is held
 }
 
 // takePID takes the lock and writes the pid file. Where the configured folder cannot be used the system's temporary folder serves,
@@ -45,11 +46,18 @@ func takePIDIn(dir, program string) (*pidFile, error) {
 		lock.Close()
 		return nil, fmt.Errorf("the official agent runs on this host as process %s: stop it first (systemctl stop codedeploy-agent)", pid)
 	}
+	p := &pidFile{path: path, lock: lock}
 	if err := os.WriteFile(path, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644); err != nil {
-		lock.Close()
-		return nil, fmt.Errorf("write the pid file: %w", err)
+		p.absent = fmt.Errorf("write the pid file: %w", err)
 	}
-	return &pidFile{path: path, lock: lock}, nil
+	switch full := errors.Is(p.absent, syscall.ENOSPC) || errors.Is(p.absent, syscall.EDQUOT); {
+	case full: // a host whose disk is full needs its agent no less: for what it had in hand, for the balancer, for the deployment that mends it
+		os.Remove(path)
+	case p.absent != nil:
+		lock.Close()
+		return nil, p.absent
+	}
+	return p, nil
 }
 
 // leftTime is for a lock that an agent left which was killed while it was starting a process: that has it, with all other descriptors,

@@ -256,7 +256,7 @@ func withVariables(env, more []string) []string {
 func (r *trial) interruptible(ctx context.Context, runner *hooks.Runner, scratch string) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	caught, done := make(chan os.Signal, 4), make(chan struct{})
-	signal.Notify(caught, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	signal.Notify(caught, interrupts()...)
 	var waiter sync.WaitGroup
 	waiter.Go(func() {
 		for n := 0; ; n++ {

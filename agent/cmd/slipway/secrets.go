@@ -69,15 +69,26 @@ func (p *program) secrets(c *config.Config) []string {
 	for _, name := range credentialVariables {
 		all = append(all, p.getenv(name))
 	}
-	if proxy, err := url.Parse(c.ProxyURI); err == nil && proxy.User != nil {
-		password, _ := proxy.User.Password()
-		all = append(all, password)
+	for _, text := range []string{c.ProxyURI, c.DeployControlEndpoint, c.S3EndpointOverride} {
+		if u, err := url.Parse(text); err == nil && u.User != nil {
+			password, _ := u.User.Password()
+			all = append(all, password)
+		}
 	}
 	if c.GitHubTokenFile != "" {
 		token, _ := os.ReadFile(c.GitHubTokenFile) // whoever needs it tells if it cannot be read
 		all = append(all, strings.TrimSpace(string(token)))
 	}
 	return slices.DeleteFunc(all, func(v string) bool { return v == "" })
+}
+
+// shown is a URL without its password.
+func shown(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return "a URL that cannot be read"
+	}
+	return u.Redacted()
 }
 
 // targetState is where the metadata service says what an Auto Scaling group wants of this host.
