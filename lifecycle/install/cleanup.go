@@ -156,6 +156,7 @@ func openOwned(name, doing string) (f *os.File, size int64, err error) {
 type gone struct {
 	key
 	ino uint64
+	was int64 // the time of a file or link
 	sub bool
 }
 
@@ -215,7 +216,9 @@ func (m *maker) simulateRemoval(k key, line int, path string) error {
 		return fmt.Errorf("find what the previous revision has installed: %s: %w", join(t.dirs[k.dir].path, k.name), err)
 	}
 	g := gone{key: k, ino: st.Ino, sub: st.Mode&unix.S_IFMT == unix.S_IFDIR}
-	if g.sub {
+	if !g.sub {
+		g.was = st.Mtim.Nano()
+	} else {
 		id, ok := t.kids[k]
 		if !ok {
 			id = t.add(k.dir, k.name, &st)

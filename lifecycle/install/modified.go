@@ -136,16 +136,18 @@ func (m *maker) modified() {
 		keep := s.keep && !p.forgoes
 		if keep {
 			if p.aside == nil {
-				p.aside, p.previous = map[key]struct{}{}, m.known.header.Deployment
+				p.aside = map[key]struct{}{}
 			}
 			p.aside[s.key] = struct{}{}
 		}
 		p.modified = append(p.modified, Modified{strings.Clone(s.path), s.what, keep})
 	}
 	m.suspects = nil
+	p.previous = installedBy(m.req.Root, m.req.Group)
 	if m.known == nil {
 		return
 	}
+	p.previous = m.known.header.Deployment
 	by := m.known.header.Deployment
 	lost := func(c Modified) bool { return p.forgoes && c.What&touched != 0 }
 	if n, which := m.which(lost); n > 0 {
@@ -190,6 +192,14 @@ func (p *Plan) keeps(in dirID, name string) bool {
 	}
 	_, ok := p.aside[key{in, name}]
 	return ok
+}
+
+// asIs is the time that an old object must still have, or it is kept aside after all; 0 if none is.
+func (p *Plan) asIs(was int64) int64 {
+	if p.forgoes {
+		return 0
+	}
+	return was
 }
 
 // asideFolder is where the plan keeps aside what it replaces or removes; empty if nothing is.

@@ -61,7 +61,7 @@ func (s *stage) use(id dirID) int32 {
 	if !ok {
 		i = int32(len(s.t.dirs))
 		s.live[id] = i
-		s.t.dirs = append(s.t.dirs, liveDir{s.p.dirs[id].path, s.p.dirs[id].ino})
+		s.t.dirs = append(s.t.dirs, liveDir{path: s.p.dirs[id].path, ino: s.p.dirs[id].ino})
 	}
 	return i
 }

@@ -101,6 +101,9 @@ func (m *maker) existing(src int, k key, f *file, text, shown string) (bool, err
 	isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR
 	if m.tree.entries[k].goes {
 		f.ours, f.overDir = true, isDir
+		if !isDir {
+			f.was = st.Mtim.Nano()
+		}
 		f.maybe = st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == f.size && st.Mtim.Nano() == f.mtime
 		return true, nil
 	}
@@ -297,7 +300,7 @@ func (m *maker) removals() {
 		if isDir && t.dirs[id].planned {
 			continue
 		}
-		m.plan.removals = append(m.plan.removals, removal{name: g.name, ino: g.ino, dir: g.dir, sub: g.sub})
+		m.plan.removals = append(m.plan.removals, removal{name: g.name, ino: g.ino, was: g.was, dir: g.dir, sub: g.sub})
 	}
 	m.gone = nil
 	for i := 1; i < len(t.dirs); i++ { // parents come before their children
