@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -370,4 +371,41 @@ func TestPermissionOfDirectoriesAlone(t *testing.T) {
 			t.Errorf("%s is %v, %v", name, info, err)
 		}
 	}
+}
+
+// TestNewInAResetDirectory makes a directory and a file in one that the previous revision had given a group and a list to pass on: they are what
+// they would be in a new directory, and the plan says so.
+func TestNewInAResetDirectory(t *testing.T) {
+	needsRoot(t)
+	h := newHost(t)
+	s := h.spec("/", "app")
+	s.Permissions = []appspec.Permission{{
+		Object: filepath.Join(h.dst, "app"), Pattern: "data", Types: []string{"directory"}, Mode: "2775", ModeSet: true, Group: "bin", ACLsSet: true,
+		ACLs: []appspec.ACLEntry{{IsDefault: true, Type: "user", Name: "bin", Perm: "rwx"}},
+	}}
+	h.bundle(entries{"data/x": "old"})
+	h.install(s, "")
+	next := entries{"data/x": "new", "data/y": "new", "data/sub/deep/z": "new"}
+	h.bundle(next)
+	s.Permissions = nil
+	p, err := h.make(s, "")
+	h.must(err)
+	changes, err := p.Changes(t.Context())
+	h.must(err)
+	said := map[string]string{}
+	for c := range changes {
+		rel, _ := filepath.Rel(h.dst, c.Path)
+		said[rel] = fmt.Sprintf("%04o %d:%d passed %v", c.After.Mode&0o7777, c.After.UID, c.After.GID, c.Passed)
+	}
+	_, err = p.Apply(t.Context())
+	h.must(err)
+	h.clean()
+	fresh := newHost(t)
+	fresh.bundle(next)
+	fresh.install(fresh.spec("/", "app"), "")
+	diff(t, "tree", snapshot(t, fresh.dst), snapshot(t, h.dst))
+	diff(t, "what the plan said", map[string]string{
+		"app": "0755 0:0 passed false", "app/data": "0755 0:0 passed false", "app/data/x": "0644 0:0 passed false", "app/data/y": "0644 0:0 passed false",
+		"app/data/sub": "0755 0:0 passed false", "app/data/sub/deep": "0755 0:0 passed false", "app/data/sub/deep/z": "0644 0:0 passed false",
+	}, said)
 }
