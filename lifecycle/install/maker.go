@@ -289,6 +289,10 @@ func (m *maker) subdirectory(in dirID, name, shown string) (dirID, error) {
 	case foundDir:
 		t.show(id, shown)
 		return id, nil
+	case foundNothing:
+		if tooLong(shown, t.dirs[in].path, name) {
+			return 0, &blocked{shown, tooLongWhy}
+		}
 	case foundOther:
 		return 0, &blocked{shown, "has to be a directory, but exists and is none: move it away, or change the destination"}
 	}

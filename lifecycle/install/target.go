@@ -38,6 +38,9 @@ func (m *maker) copyFile(fd int, src int32, to dirID, name string, st *unix.Stat
 	case strings.Contains(name, "\n"):
 		m.conflict(shown, newlineWhy)
 		return nil
+	case tooLong(shown, t.dirs[to].path, name):
+		m.conflict(shown, tooLongWhy)
+		return nil
 	case slot.copy != 0: // I-33
 		m.conflict(shown, fmt.Sprintf("is installed twice, from %s and from %s: mend the files section", p.source(slot.copy-1), join(join(m.req.Archive, p.sources[src]), name)))
 		return nil
