@@ -27,6 +27,7 @@ type maker struct {
 	gone      []gone    // what the cleanup removes
 	known     *manifest // of the previous installation; nil: nothing is known
 	suspects  []suspect
+	shared    map[key]bool        // of gone, what another group has installed as well
 	frees     map[uint64]occupied // by file system: what the cleanup frees
 	fds       fdCache
 	sources   map[string]int32
@@ -107,6 +108,9 @@ func (m *maker) run(ctx context.Context) (*Plan, error) {
 	}
 	m.plan.dirs = m.tree.dirs
 	if err := m.permissions(ctx); err != nil {
+		return nil, err
+	}
+	if err := m.claims(); err != nil {
 		return nil, err
 	}
 	if err := m.ownership(); err != nil {

@@ -130,7 +130,7 @@ func (m *maker) clear(ctx context.Context) error {
 func (m *maker) modified() {
 	p, t := m.plan, m.tree
 	for _, s := range m.suspects {
-		if c := t.entries[s.key].copy; c != 0 && p.files[c-1].act == actSame {
+		if c := t.entries[s.key].copy; c != 0 && p.files[c-1].act == actSame || m.shared[s.key] {
 			continue
 		}
 		keep := s.keep && !p.forgoes

@@ -3,7 +3,6 @@ package install
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -213,102 +212,6 @@ func readFull(fd int, buf []byte) (int, error) {
 		n += k
 	}
 	return n, nil
-}
-
-// ownership looks up whose the paths in question are. An equal file that another group's next installation would remove
-// cannot be kept as nobody's: it is a conflict like any other.
-func (m *maker) ownership() error {
-	if m.req.Adopt {
-		if err := m.disown(); err != nil {
-			return err
-		}
-	}
-	if len(m.conflicts) == 0 && len(m.equal) == 0 {
-		return nil
-	}
-	owners, err := m.otherGroups()
-	if err != nil {
-		return err
-	}
-	for i := range m.conflicts {
-		m.conflicts[i].Who = owners[m.conflicts[i].Path]
-	}
-	for _, path := range m.equal {
-		if who := owners[path]; who != "" {
-			m.conflicts = append(m.conflicts, Conflict{path, "exists, and file_exists_behavior is DISALLOW: change the destination, or deploy with OVERWRITE or RETAIN", who})
-			continue
-		}
-		m.warn("%s was there already, with the same content: it is kept as found and belongs to no deployment", path)
-		m.plan.kept = append(m.plan.kept, path)
-	}
-	return nil
-}
-
-// otherGroups says which of the paths in question are in another group's cleanup file.
-func (m *maker) otherGroups() (map[string]string, error) {
-	asked := make(map[string]bool, len(m.conflicts)+len(m.equal))
-	for _, c := range m.conflicts {
-		asked[c.Path] = true
-	}
-	for _, path := range m.equal {
-		asked[path] = true
-	}
-	owners := map[string]string{}
-	err := m.eachForeign(func(group, path string) {
-		if asked[path] {
-			owners[strings.Clone(path)] = group
-		}
-	})
-	return owners, err
-}
-
-// eachForeign calls f with every path of every other group's cleanup file.
-func (m *maker) eachForeign(f func(group, path string)) error {
-	folder := filepath.Join(m.req.Root, instructionsDir)
-	files, err := os.ReadDir(folder)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("plan installation: look for other groups' files: %w", err)
-	}
-	for _, e := range files {
-		group, ok := strings.CutSuffix(e.Name(), cleanupSuffix)
-		if !ok || group == m.req.Group {
-			continue
-		}
-		text, err := readCleanup(filepath.Join(folder, e.Name()))
-		if err != nil {
-			continue // it is that group's next installation that has to complain
-		}
-		lines, _ := parseCleanup(text)
-		for _, line := range lines {
-			if !line.label {
-				f("deployment group "+group, line.path)
-			}
-		}
-	}
-	return nil
-}
-
-// removals lists what of the previous revision goes without anything taking its place.
-func (m *maker) removals() {
-	t := m.tree
-	for _, g := range m.gone {
-		id, isDir := t.kids[g.key]
-		isDir = isDir && g.sub
-		if t.entries[g.key].used {
-			if isDir && !t.dirs[id].planned {
-				t.dirs[id].sunk = true
-			}
-			continue
-		}
-		if isDir && t.dirs[id].planned {
-			continue
-		}
-		m.plan.removals = append(m.plan.removals, removal{name: g.name, ino: g.ino, was: g.was, dir: g.dir, sub: g.sub})
-	}
-	m.gone = nil
-	for i := 1; i < len(t.dirs); i++ { // parents come before their children
-		t.dirs[i].sunk = t.dirs[i].sunk || t.dirs[t.dirs[i].parent].sunk
-	}
 }
 
 // unchanged finds the files of ours that are there already, equal in every respect, and need not be written again. It is
