@@ -290,5 +290,14 @@ func pending(root, group string) error {
 	return nil
 }
 
+// Unsettled gives the journals of the installations under a deployment root that are neither finished nor undone: they are under way, or were cut
+// short and could not be settled yet.
+func Unsettled(root string) (names []string) {
+	for name := range journals(root) {
+		names = append(names, name)
+	}
+	return names
+}
+
 // journalFile reports whether a name is that of a journal.
 func journalFile(name string) bool { return strings.HasSuffix(name, journalSuffix) }
