@@ -271,7 +271,7 @@ func (a *application) steps() error {
 				d := &p.dirs[^i]
 				st := step{kind: stepAdd, dir: s.live[d.parent], name: d.name, n: n, ino: s.inos[dirID(^i)], keep: p.keeps(d.parent, d.name)}
 				if d.occupied {
-					st.kind = stepSwap
+					st.kind, st.was = stepSwap, p.asIs(d.was)
 				}
 				a.t.steps = append(a.t.steps, st)
 			}

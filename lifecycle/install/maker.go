@@ -314,7 +314,13 @@ func (m *maker) subdirectory(in dirID, name, shown string) (dirID, error) {
 	d.planned = true
 	t.show(id, shown)
 	if s, ok := t.entries[k]; ok && s.goes {
-		d.occupied = !d.exists
+		if d.occupied = !d.exists; d.occupied {
+			var st unix.Stat_t
+			if err := unix.Lstat(d.path, &st); err != nil {
+				return 0, fmt.Errorf("plan installation: look at %s: %w", shown, err)
+			}
+			d.was = st.Mtim.Nano()
+		}
 		s.used = true
 		t.entries[k] = s
 	}

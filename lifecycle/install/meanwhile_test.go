@@ -163,6 +163,29 @@ func TestDirectoryRemovedBeforeRecovery(t *testing.T) {
 	}
 }
 
+// TestDirectoryNumberedAnew lets the file system have other inode numbers after the next start of the host, as those without any of their own do:
+// a directory in which something is left to undo is not taken for another one.
+func TestDirectoryNumberedAnew(t *testing.T) {
+	h, p := meanwhile(t, false)
+	before := snapshot(t, h.dst)
+	p.probe = at("step", 3, crashes)
+	surviving(func() { p.Apply(t.Context()) })
+	name := collect(h.root)[0]
+	anew := func(t *transaction) {
+		for i := range t.dirs {
+			t.dirs[i].ino++
+		}
+	}
+	if r, err := recoverOne(t.Context(), h.root, name, anew); !errors.Is(err, errMoved) {
+		t.Fatalf("recoverOne() = %+v, %v, want the installation left for later", r, err)
+	}
+	if found, err := Recover(t.Context(), h.root); err != nil || len(found) != 1 || found[0].Outcome != RolledBack {
+		t.Fatalf("Recover() = %+v, %v, want it rolled back", found, err)
+	}
+	diff(t, "tree", before, snapshot(t, h.dst))
+	h.clean()
+}
+
 // TestNotMountedAtRecovery starts the agent before the file system of the destination is there: the installation is put off, and settled later.
 func TestNotMountedAtRecovery(t *testing.T) {
 	needsRoot(t)

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"slices"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -86,10 +87,28 @@ func (t *transaction) noted(err error) error {
 	return err
 }
 
-// gone reports whether a directory that could not be opened was removed or replaced by somebody, with all that was in it.
+// gone reports whether a directory that could not be opened was removed or replaced by somebody, with all that was in it. Some file systems number
+// their directories anew each time they are mounted: one with hidden names of ours in it is the one.
 func (t *transaction) gone(i int32, err error) bool {
+	d := &t.dirs[i]
 	missing := errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, errMoved)
-	return missing && t.dirs[i].fs != "" && !t.unmounted(i)
+	if !missing || d.fs == "" || t.unmounted(i) {
+		return false
+	}
+	if !errors.Is(err, errMoved) {
+		return true
+	}
+	fd, err := openDir(d.path)
+	if err != nil {
+		return false
+	}
+	defer closeFD(fd)
+	ours := false
+	err = eachEntry(fd, func(name []byte, _ uint8) bool {
+		ours = strings.HasPrefix(string(name), t.hiddenPrefix())
+		return !ours
+	})
+	return err == nil && !ours
 }
 
 // unmounted reports whether a directory is missing because its file system is not mounted: that it was on another one than what is found at its

@@ -81,8 +81,11 @@ const hiddenPrefix = ".slipway-"
 
 // hidden is the n-th hidden name of the transaction: no suffix of the original, so that nothing serves or includes it.
 func (t *transaction) hidden(n uint32) string {
-	return hiddenPrefix + t.tx + "-" + strconv.FormatUint(uint64(n), 10)
+	return t.hiddenPrefix() + strconv.FormatUint(uint64(n), 10)
 }
+
+// hiddenPrefix begins all hidden names of the transaction.
+func (t *transaction) hiddenPrefix() string { return hiddenPrefix + t.tx + "-" }
 
 func (t *transaction) aside(n uint32) string { return t.hidden(n) + "o" }
 

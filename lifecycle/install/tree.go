@@ -15,6 +15,7 @@ type dir struct {
 	shown    string // the same as the appspec or the cleanup file names it, through links
 	ino      uint64
 	dev      uint64
+	was      int64 // if occupied: the time of what has its name
 	parent   dirID
 	perm     int32 // as in file
 	mode     uint32
