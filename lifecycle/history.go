@@ -226,8 +226,8 @@ func (r root) complete(p *Past) {
 	if name := filepath.Join(folder, "logs", "scripts.log"); exists(name) {
 		p.ScriptsLog = name
 	}
-	installed, err := r.readPointer(p.Group, lastSuccessful)
-	p.Installed = err == nil && filepath.Clean(installed) == folder
+	installed, err := r.pointed(p.Group, lastSuccessful)
+	p.Installed = err == nil && installed == p.Deployment
 }
 
 // folders are the deployments that have one, of all groups.

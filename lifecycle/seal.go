@@ -72,12 +72,12 @@ func (s *sealer) known() error {
 			if !ok {
 				continue
 			}
-			path, err := s.root.readPointer(g, w)
+			id, err := s.root.pointed(g, w)
 			if err != nil {
 				return err
 			}
-			if path != "" {
-				s.keep[filepath.Clean(path)] = true
+			if id != "" {
+				s.keep[filepath.Join(s.root.path, g, id)] = true
 			}
 			if !slices.Contains(s.groups, g) {
 				s.groups = append(s.groups, g)
