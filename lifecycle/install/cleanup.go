@@ -166,7 +166,9 @@ func (m *maker) simulateCleanup(text string) error {
 	for _, line := range odd {
 		m.warn("the previous revision's cleanup file has a line that names no absolute path, it is left out: %.200q", line)
 	}
-	m.openKnown(lines, odd)
+	if err := m.openKnown(lines, odd); err != nil {
+		return err
+	}
 	m.gone = make([]gone, 0, len(lines))
 	var at string
 	var in dirID
@@ -236,7 +238,9 @@ func (m *maker) simulateRemoval(k key, line int, path string) error {
 		o := m.frees[st.Dev]
 		m.frees[st.Dev] = occupied{o.bytes + st.Blocks*512, o.inodes + 1}
 	}
-	m.suspicious(k, fd, &st, line, path)
+	if err := m.suspicious(k, fd, &st, line, path); err != nil {
+		return err
+	}
 	s := t.entries[k]
 	s.goes = true
 	t.entries[k] = s
