@@ -57,7 +57,7 @@ func (m *maker) copyFile(fd int, src int32, to dirID, name string, st *unix.Stat
 		if text, err = readlinkAt(fd, name); err != nil {
 			return fmt.Errorf("plan installation: read the bundle: link %s: %w", name, err)
 		}
-		f.uid, f.gid = uint32(os.Geteuid()), uint32(os.Getegid()) // I-39: a new link
+		f.uid, f.gid = uint32(os.Geteuid()), t.groupIn(to) // I-39: a new link
 	} else {
 		f.size = st.Size
 	}

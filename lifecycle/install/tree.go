@@ -33,6 +33,18 @@ type dir struct {
 // places. One that is not is built as part of a hidden tree.
 func (d *dir) live() bool { return d.exists && (!d.goes || d.planned) }
 
+// groupIn is the group of what is new in a directory: ours, unless one above it passes on its own. What is planned becomes what a new directory
+// would be.
+func (t *tree) groupIn(id dirID) uint32 {
+	for t.dirs[id].planned {
+		id = t.dirs[id].parent
+	}
+	if d := &t.dirs[id]; d.mode&unix.S_ISGID != 0 {
+		return d.gid
+	}
+	return uint32(os.Getegid())
+}
+
 // after reports whether the directory exists once the previous revision is gone.
 func (d *dir) after() bool { return d.exists && !d.goes }
 
