@@ -49,7 +49,7 @@ func (m *maker) otherGroups() (map[string]string, error) {
 		asked[path] = true
 	}
 	owners := map[string]string{}
-	err := m.eachForeign(func(group, path string) {
+	err := m.eachForeign(0, func(group, path string) {
 		if asked[path] {
 			owners[path] = group
 		}
@@ -57,8 +57,8 @@ func (m *maker) otherGroups() (map[string]string, error) {
 	return owners, err
 }
 
-// eachForeign calls f with every path of every other group's cleanup file.
-func (m *maker) eachForeign(f func(group, path string)) error {
+// eachForeign calls f with every path of every other group's cleanup file that was written after a time.
+func (m *maker) eachForeign(since int64, f func(group, path string)) error {
 	folder := filepath.Join(m.req.Root, instructionsDir)
 	files, err := os.ReadDir(folder)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -67,6 +67,9 @@ func (m *maker) eachForeign(f func(group, path string)) error {
 	for _, e := range files {
 		group, ok := strings.CutSuffix(e.Name(), cleanupSuffix)
 		if !ok || group == m.req.Group {
+			continue
+		}
+		if info, err := e.Info(); err != nil || info.ModTime().UnixNano() <= since {
 			continue
 		}
 		list, err := openCleanup(m.req.Root, group)
@@ -83,8 +86,9 @@ func (m *maker) eachForeign(f func(group, path string)) error {
 	return nil
 }
 
-// claims finds what of the previous revision another group has installed as well: it is that group's too, and stays when this one has no more use
-// for it. The official agent deletes it, which leaves the other group without a file of its own.
+// claims finds what of the previous revision another group has installed since: it is that group's, and stays when this one has no more use for it.
+// The official agent deletes it, which leaves the other group without a file of its own. A group that has installed before has lost it to this one;
+// it may not even exist any more, and its list tells of nothing but the past.
 func (m *maker) claims() error {
 	t := m.tree
 	folders := map[string]dirID{} // from which something goes for good
@@ -97,7 +101,7 @@ func (m *maker) claims() error {
 		return nil
 	}
 	var names []string
-	err := m.eachForeign(func(group, path string) {
+	err := m.eachForeign(m.plan.basis.mtime, func(group, path string) {
 		folder, name := split(path)
 		id, ok := folders[folder]
 		k := key{id, name}
@@ -119,7 +123,7 @@ func (m *maker) claims() error {
 		names = append(names[:maxShown], fmt.Sprintf("… and %d more", n-maxShown))
 	}
 	if len(names) > 0 {
-		m.warn("what another deployment group has installed too stays: %s", strings.Join(names, ", "))
+		m.warn("what another deployment group has installed since stays: %s", strings.Join(names, ", "))
 	}
 	return err
 }
