@@ -29,9 +29,10 @@ type Record struct {
 	Event       Event         `json:"event"`
 	Command     string        `json:"command,omitempty"` // the service's identifier; empty for a local deployment
 	Revision    string        `json:"revision,omitempty"`
-	AppSpec     string        `json:"appspec,omitempty"` // its name, where it is not the usual one
-	Undoes      string        `json:"undoes,omitempty"`  // the deployment that a local undo replaces
-	Last        bool          `json:"last,omitempty"`    // of a local deployment, which may end with any event
+	AppSpec     string        `json:"appspec,omitempty"`              // its name, where it is not the usual one
+	Behavior    string        `json:"file_exists_behavior,omitempty"` // of the deployment, where it is not the usual one
+	Undoes      string        `json:"undoes,omitempty"`               // the deployment that a local undo replaces
+	Last        bool          `json:"last,omitempty"`                 // of a local deployment, which may end with any event
 	Code        Code          `json:"code"`
 	Script      string        `json:"script,omitempty"`
 	Message     string        `json:"message,omitempty"`
@@ -56,6 +57,9 @@ func (e *Engine) remember(t *Ticket, r Result, took time.Duration) {
 	rec.Last = t.last && r.Code == Succeeded
 	if d.AppSpecFilename != defaultAppSpec {
 		rec.AppSpec = d.AppSpecFilename
+	}
+	if d.FileExistsBehavior != defaultBehavior {
+		rec.Behavior = d.FileExistsBehavior
 	}
 	if err := e.root.appendHistory(rec); err != nil {
 		e.log.Warn("the event could not be added to the history", zap.Error(err))
@@ -222,8 +226,8 @@ func (r root) complete(p *Past) {
 	if name := filepath.Join(folder, "logs", "scripts.log"); exists(name) {
 		p.ScriptsLog = name
 	}
-	installed, err := r.readPointer(p.Group, lastSuccessful)
-	p.Installed = err == nil && filepath.Clean(installed) == folder
+	installed, err := r.pointed(p.Group, lastSuccessful)
+	p.Installed = err == nil && installed == p.Deployment
 }
 
 // folders are the deployments that have one, of all groups.

@@ -88,6 +88,38 @@ func TestHistoryIsTorn(t *testing.T) {
 	}
 }
 
+// What the pointers name stays also where they name it by another way to the deployment root: one from before it was moved, say, with a link left in
+// its place.
+func TestRetentionOfAMovedRoot(t *testing.T) {
+	before := root{path: filepath.Join(t.TempDir(), "before")}
+	now := root{path: filepath.Join(t.TempDir(), "now")}
+	for i, name := range []string{"a", "b", "c", "d"} {
+		dir := filepath.Join(before.path, "g", name)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		at := time.Now().Add(time.Duration(i-9) * time.Hour)
+		if err := os.Chtimes(dir, at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for w, name := range map[whose]string{lastSuccessful: "a", mostRecent: "b"} {
+		if err := before.writePointer("g", w, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Rename(before.path, now.path); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(now.path, before.path); err != nil {
+		t.Fatal(err)
+	}
+	gone, err := now.prune("g", "", Retention{Revisions: 1}, pruning{})
+	if err != nil || len(gone) != 2 || gone[0].Deployment != "c" || gone[1].Deployment != "d" {
+		t.Errorf("prune() = %+v, %v, want c and d removed: a and b are what the pointers name", gone, err)
+	}
+}
+
 // Age and a full disk make deployments go that max_revisions would keep; what is installed never goes.
 func TestRetention(t *testing.T) {
 	now := time.Now()

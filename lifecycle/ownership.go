@@ -1,12 +1,14 @@
 package lifecycle
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"slipway/lifecycle/install"
@@ -121,6 +123,14 @@ func (p *Past) appSpec() string {
 	return defaultAppSpec
 }
 
+// behavior is what the deployment did with files that were there and nobody's. That of a local undo is that of the deployment it brought back.
+func (p *Past) behavior() string {
+	if n := len(p.Events); n > 0 {
+		return cmp.Or(p.Events[n-1].Behavior, defaultBehavior)
+	}
+	return defaultBehavior
+}
+
 // Forget makes a group give up what it has installed: the files stay, and belong to nobody. What says otherwise goes: the lists of what was
 // installed, and which deployment was. It returns the names of the files that went. A group that has nothing is fs.ErrNotExist, one in
 // hand ErrInHand.
@@ -164,11 +174,19 @@ func (e *Engine) Forget(ctx context.Context, group string) (gone []string, err e
 	return gone, nil
 }
 
-// Unfinished tells a command that was accepted and has no result yet, "" if there is none.
+// Unfinished tells a command that was accepted and has no result yet, or an installation that is neither finished nor undone; "" if there is none.
 func (e *Engine) Unfinished() string {
 	t := e.tickets.unfinished("")
 	if t == nil {
-		return ""
+		return e.unsettled()
 	}
 	return fmt.Sprintf("%s of %s", t.Event, t.deployment.ID)
+}
+
+func (e *Engine) unsettled() string {
+	names := install.Unsettled(e.root.path)
+	if len(names) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("an installation is neither finished nor undone (%s; the log of the agent's start says why)", strings.Join(names, ", "))
 }

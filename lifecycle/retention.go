@@ -128,11 +128,11 @@ func (r root) candidates(group, current, spare string) (aged, error) {
 	}
 	var protected []string
 	for _, w := range []whose{lastSuccessful, mostRecent} {
-		path, err := r.readPointer(group, w)
+		id, err := r.pointed(group, w)
 		if err != nil {
 			return aged{}, err
 		}
-		protected = append(protected, filepath.Clean(path))
+		protected = append(protected, id)
 	}
 	var all aged
 	for _, e := range entries {
@@ -142,7 +142,7 @@ func (r root) candidates(group, current, spare string) (aged, error) {
 		all.total++
 		path := filepath.Join(folder, e.Name())
 		info, err := e.Info()
-		if err != nil || slices.Contains(protected, path) || e.Name() == spare {
+		if err != nil || slices.Contains(protected, e.Name()) || e.Name() == spare {
 			continue // gone meanwhile, or to stay
 		}
 		all.free = append(all.free, Prunable{Group: group, Deployment: e.Name(), Path: path, At: info.ModTime()})

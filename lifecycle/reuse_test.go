@@ -168,6 +168,48 @@ func TestUndo(t *testing.T) {
 	}
 }
 
+// A deployment that left a person's file in place (RETAIN), or replaced it, is gone back to as it was deployed: the file is no conflict then.
+func TestUndoKeepsTheBehavior(t *testing.T) {
+	for behavior, want := range map[string]string{"RETAIN": "a person's", "OVERWRITE": "1"} {
+		b := newBench(t, nil)
+		if err := os.MkdirAll(b.site, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		config := filepath.Join(b.site, "config")
+		put := func(text string) {
+			t.Helper()
+			if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		put("a person's")
+		override := func(m map[string]any) {
+			m["AgentActionOverrides"] = map[string]any{"AgentOverrides": map[string]any{"FileExistsBehavior": behavior}}
+		}
+		b.put("1", map[string]string{"appspec.yml": b.appspecOf(), "content/f": "1", "content/config": "1"})
+		b.deploy(b.spec("d-1", "1", override), DownloadBundle, Install)
+		b.put("2", map[string]string{"appspec.yml": b.appspecOf(), "content/f": "2"})
+		b.deploy(b.spec("d-2", "2", override), DownloadBundle, Install)
+		if behavior == "OVERWRITE" {
+			put("a person's again") // the second revision has none
+		}
+		for range 2 { // and back to what was gone back to
+			d, err := b.Undo("g-1", "d-1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for ev, r := range b.Deploy(t.Context(), d, []Event{DownloadBundle, Install}) {
+				if r.Code != Succeeded || r.Err != nil {
+					t.Fatalf("%s: %s = %+v", behavior, ev, r)
+				}
+			}
+			if got := b.read("site/f") + " " + b.read("site/config"); got != "1 "+want {
+				t.Errorf("%s: the files are %q, want 1 %s", behavior, got, want)
+			}
+		}
+	}
+}
+
 // A command beside the daemon works in its root, and waits for what is in hand of the group.
 func TestGuest(t *testing.T) {
 	b := newBench(t, nil)

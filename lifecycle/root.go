@@ -117,6 +117,16 @@ func (r root) readPointer(group string, w whose) (string, error) {
 	return path, nil
 }
 
+// pointed is the id of the deployment that a pointer names; "" if there is none. It may be named by another way to this root: one from before it
+// was moved, or through a link.
+func (r root) pointed(group string, w whose) (string, error) {
+	path, err := r.readPointer(group, w)
+	if err != nil || path == "" {
+		return "", err
+	}
+	return filepath.Base(path), nil
+}
+
 // writePointer makes a pointer name a deployment, atomically and durably. A crash leaves the old name or the new one.
 func (r root) writePointer(group string, w whose, deployment string) error {
 	if err := r.mkdir(instructionsFolder); err != nil {

@@ -26,7 +26,8 @@ type Sealed struct {
 // Seal removes from the deployment root what belongs to this host and not to an image of its disk: commands in hand, runs, history, logs,
 // locks, tracking files, revisions that no pointer names. What is installed stays known (I-8, I-9, I-40), with the bundles and archives of
 // the revisions that the pointers name, so that the next deployment finds no false conflict and need not fetch the same bundle again. It returns all that
-// was removed, or would be. ErrLocked: an agent works in the root. ErrInHand: a command waits there for the agent's next start.
+// was removed, or would be. ErrLocked: an agent works in the root. ErrInHand: a command waits there for the agent's next start, or an installation
+// that was cut short could not be settled.
 func (e *Engine) Seal(ctx context.Context, how Sealing) ([]Sealed, error) {
 	if err := e.lockRoot(); err != nil {
 		return nil, err
@@ -34,6 +35,9 @@ func (e *Engine) Seal(ctx context.Context, how Sealing) ([]Sealed, error) {
 	defer func() { e.lock.Close(); e.lock = nil }()
 	if t := e.tickets.unfinished(""); t != nil {
 		return nil, fmt.Errorf("%w: %s of %s, which goes on when the agent is started again", ErrInHand, t.Event, t.deployment.ID)
+	}
+	if what := e.unsettled(); what != "" {
+		return nil, fmt.Errorf("%w: %s", ErrInHand, what)
 	}
 	s := &sealer{ctx: ctx, root: e.root, how: how, tracking: e.tickets.tracking, keep: map[string]bool{}}
 	if err := s.known(); err != nil {
@@ -68,12 +72,12 @@ func (s *sealer) known() error {
 			if !ok {
 				continue
 			}
-			path, err := s.root.readPointer(g, w)
+			id, err := s.root.pointed(g, w)
 			if err != nil {
 				return err
 			}
-			if path != "" {
-				s.keep[filepath.Clean(path)] = true
+			if id != "" {
+				s.keep[filepath.Join(s.root.path, g, id)] = true
 			}
 			if !slices.Contains(s.groups, g) {
 				s.groups = append(s.groups, g)

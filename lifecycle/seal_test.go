@@ -198,3 +198,26 @@ func TestSealIsStopped(t *testing.T) {
 		t.Errorf("Seal() = %v", err)
 	}
 }
+
+// An installation that a crash has cut short and that cannot be settled must not become part of an image: what could settle it would be gone.
+func TestSealWithAnUnsettledInstallation(t *testing.T) {
+	b := newBench(t, nil)
+	b.put("1", map[string]string{"appspec.yml": b.appspecOf(), "content/f": "1"})
+	b.deploy(b.spec("d-1", "1"), DownloadBundle, Install)
+	journal := b.root.own("install", "0123456789ab.journal")
+	text := `{"slipway":"install","v":99,"tx":"0123456789ab","group":"g-1","deployment":"d-2"}` + "\n" // of a later version
+	if err := os.WriteFile(journal, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g := b.guest()
+	defer g.Close()
+	before := files(t, b.root.path)
+	for _, how := range []Sealing{{Dry: true}, {}, {All: true}} {
+		if _, err := g.Seal(t.Context(), how); !errors.Is(err, ErrInHand) || !strings.Contains(err.Error(), journal) {
+			t.Errorf("Seal(%+v) = %v, want ErrInHand with the journal's name", how, err)
+		}
+	}
+	if diff := cmp.Diff(before, files(t, b.root.path)); diff != "" {
+		t.Errorf("Seal changed something:\n%s", diff)
+	}
+}

@@ -52,7 +52,7 @@ func (e *Engine) Undo(group, to string) (*Deployment, error) {
 	}
 	return &Deployment{
 		ID: localID(), GroupID: group, GroupName: cmp.Or(target.GroupName, "LocalFleet"), Application: cmp.Or(target.Application, group),
-		Creator: defaultCreator, Type: defaultType, AppSpecFilename: target.appSpec(), FileExistsBehavior: defaultBehavior,
+		Creator: defaultCreator, Type: defaultType, AppSpecFilename: target.appSpec(), FileExistsBehavior: target.behavior(),
 		ReuseFrom: target.Deployment, Local: true, Undoes: current,
 		Revision: bundle.Revision{Type: bundle.LocalDirectory, Local: bundle.LocalLocation{Path: target.Archive, Format: bundle.Directory}},
 	}, nil

@@ -50,7 +50,7 @@ func (m *maker) disown() error {
 	for i := range p.dirs {
 		byShown[p.dirs[i].shown] = dirID(i)
 	}
-	err := m.eachForeign(func(group, path string) {
+	err := m.eachForeign(0, func(group, path string) {
 		if id, ok := byShown[path]; ok {
 			p.dirs[id].planned = false
 		}

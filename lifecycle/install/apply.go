@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -59,7 +60,7 @@ func (p *Plan) apply(ctx context.Context) (*Manifest, error) {
 	}
 	a := &application{p: p, t: newTransaction(newTX()), log: p.req.Log.With(zap.String("group", p.req.Group), zap.String("deployment", p.req.Deployment))}
 	a.t.probe = p.probe
-	a.t.moves, a.t.keepIn, a.t.removes = p.moves, p.asideFolder(), p.removes
+	a.t.moves, a.t.keepIn, a.t.removes = p.moves, asideDir(p.req.Root, p.req.Group, p.previous), p.removes
 	a.s = newStage(p, a.t)
 	if err := a.begin(); err != nil {
 		return nil, err
@@ -117,7 +118,7 @@ func (a *application) begin() error {
 		return fmt.Errorf("begin the installation: %s: %w", real, err)
 	}
 	a.folder = int32(len(a.t.dirs))
-	a.t.dirs = append(a.t.dirs, liveDir{real, st.Ino})
+	a.t.dirs = append(a.t.dirs, liveDir{path: real, ino: st.Ino})
 	a.numbers = [2]uint32{a.s.number(), a.s.number()}
 	name := filepath.Join(stateDir(a.p.req.Root), a.t.tx+journalSuffix)
 	if a.j, err = createJournal(name, journalHeader{TX: a.t.tx, Group: a.p.req.Group, Deployment: a.p.req.Deployment, At: time.Now().UTC(), Aside: a.p.previous, Removes: a.p.removes}); err != nil {
@@ -133,10 +134,12 @@ func (a *application) begin() error {
 func (a *application) beginJournal() error {
 	for i := range a.t.dirs {
 		d := &a.t.dirs[i]
+		d.fs = fileSystem(d.path)
 		b := append(a.j.buf[:0], `{"op":"dir",`...)
 		b = appendName(b, "path", d.path)
 		b = strconv.AppendUint(append(b, `,"ino":`...), d.ino, 10)
-		if err := a.j.line(append(b, '}')); err != nil {
+		b = append(append(append(b, `,"fs":"`...), d.fs...), `"}`...)
+		if err := a.j.line(b); err != nil {
 			return fmt.Errorf("write the installation's journal: %w", err)
 		}
 	}
@@ -268,7 +271,7 @@ func (a *application) steps() error {
 				d := &p.dirs[^i]
 				st := step{kind: stepAdd, dir: s.live[d.parent], name: d.name, n: n, ino: s.inos[dirID(^i)], keep: p.keeps(d.parent, d.name)}
 				if d.occupied {
-					st.kind = stepSwap
+					st.kind, st.was = stepSwap, p.asIs(d.was)
 				}
 				a.t.steps = append(a.t.steps, st)
 			}
@@ -278,7 +281,7 @@ func (a *application) steps() error {
 		if f.act == actSame || !p.dirs[f.dir].live() {
 			continue
 		}
-		st := step{kind: stepAdd, dir: s.live[f.dir], name: f.name, n: uint32(i), ino: f.ino, over: f.overDir, keep: p.keeps(f.dir, f.name)}
+		st := step{kind: stepAdd, dir: s.live[f.dir], name: f.name, n: uint32(i), ino: f.ino, was: p.asIs(f.was), over: f.overDir, keep: p.keeps(f.dir, f.name)}
 		if f.act == actReplace {
 			st.kind = stepSwap
 		}
@@ -312,7 +315,7 @@ func (a *application) hides(sunk bool) {
 			continue
 		}
 		a.t.steps = append(a.t.steps, step{
-			kind: stepHide, dir: a.s.live[r.dir], name: r.name, n: a.s.number(), ino: r.ino, over: sunk, keep: a.p.keeps(r.dir, r.name),
+			kind: stepHide, dir: a.s.live[r.dir], name: r.name, n: a.s.number(), ino: r.ino, was: a.p.asIs(r.was), over: sunk, keep: a.p.keeps(r.dir, r.name),
 		})
 	}
 }
@@ -335,10 +338,13 @@ func (a *application) staleLabels() []string {
 func (a *application) giveUp(cause error) error {
 	err := a.undo()
 	if err != nil {
-		a.log.Error("installation not undone", zap.Error(err))
+		a.log.Error("installation not undone", zap.Error(a.t.noted(err)))
 		return fmt.Errorf("%w\nundoing the installation failed too, and is tried again when the agent starts: %w", cause, err)
 	}
 	a.log.Info("installation undone", zap.Error(cause))
+	if len(a.t.notes) > 0 {
+		cause = fmt.Errorf("%w\n%s", cause, strings.Join(a.t.notes, "\n"))
+	}
 	return cause
 }
 
@@ -365,6 +371,9 @@ func (a *application) tidy(ctx context.Context) {
 	left, err := finishDone(context.WithoutCancel(ctx), a.t, a.j.name, a.p.req.Root, a.p.req.Group, a.log)
 	if err != nil {
 		left = append(left, err)
+	}
+	for _, path := range a.t.lately() {
+		a.warnings = append(a.warnings, fmt.Sprintf("%s was changed while the installation went on: kept in %s", path, a.t.keepIn))
 	}
 	for _, err := range left {
 		a.warnings = append(a.warnings, err.Error())

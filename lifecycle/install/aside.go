@@ -50,20 +50,21 @@ type keeper struct {
 // keepAside moves what is to be kept. It gives the hidden names of what could not be moved. After a crash it may be called
 // again.
 func (t *transaction) keepAside() (left map[string]bool, errs []error) {
-	if !slices.ContainsFunc(t.steps, func(s step) bool { return s.keep }) {
+	// A crash may have come before it was noted that somebody had changed something.
+	perhaps := func(s step) bool { return s.keep || t.resumed && s.was != 0 }
+	if !slices.ContainsFunc(t.steps, perhaps) {
 		return nil, nil
 	}
 	k := &keeper{t: t, base: -1, fd: -1, left: map[string]bool{}}
-	err := k.open()
 	defer k.close()
 	fds := fdCache{open: t.open}
 	defer fds.close()
 	for i := range t.steps {
 		s := &t.steps[i]
-		if !s.keep {
+		if !perhaps(*s) {
 			continue
 		}
-		err := cmp.Or(err, t.at("aside"))
+		err := t.at("aside")
 		if err == nil {
 			err = k.keep(&fds, s)
 		}
@@ -161,6 +162,9 @@ func (k *keeper) keep(fds *fdCache, s *step) error {
 		case s.kind != stepHide && st.Ino == s.ino:
 			continue // the staged object, which is in place under its own name too
 		}
+		if s.notice(&st); !s.keep {
+			return nil
+		}
 		if err := k.move(fd, hidden, k.t.dirs[s.dir].path, s.name, &st); err != nil {
 			return err
 		}
@@ -210,7 +214,9 @@ func (k *keeper) enter(path string) error {
 		return err
 	}
 	if k.base < 0 {
-		return errors.New("the folder is not there")
+		if err := k.open(); err != nil {
+			return err
+		}
 	}
 	at, err := openat(k.base, ".", dirFlags, 0)
 	if err != nil {

@@ -254,12 +254,7 @@ func (p *Plan) dirChange(id dirID, lists map[dirID]bool) Change {
 	d := &p.dirs[id]
 	c := Change{Kind: Added, Path: d.shown, Ours: d.goes, Aside: p.keeps(d.parent, d.name), Passed: p.passesOn(id, lists)}
 	under := d.parent
-	if d.live() {
-		for p.dirs[under].planned { // it becomes what a new one would be there
-			under = p.dirs[under].parent
-		}
-	}
-	for !p.dirs[under].live() {
+	for p.dirs[under].planned { // those become what new ones would be there
 		under = p.dirs[under].parent
 	}
 	s := status{Mode: 0o755, UID: uint32(os.Geteuid()), GID: uint32(os.Getegid())}
@@ -293,7 +288,7 @@ func (p *Plan) dirChange(id dirID, lists map[dirID]bool) Change {
 
 // passesOn reports whether what is made in a directory, or the directory itself, inherits an access control list. known remembers it.
 func (p *Plan) passesOn(id dirID, known map[dirID]bool) bool {
-	for !p.dirs[id].exists {
+	for !p.dirs[id].exists || p.dirs[id].planned { // one that is made again passes on what a new one would
 		id = p.dirs[id].parent
 	}
 	passes, ok := known[id]

@@ -156,6 +156,7 @@ func openOwned(name, doing string) (f *os.File, size int64, err error) {
 type gone struct {
 	key
 	ino uint64
+	was int64 // the time of a file or link
 	sub bool
 }
 
@@ -165,7 +166,9 @@ func (m *maker) simulateCleanup(text string) error {
 	for _, line := range odd {
 		m.warn("the previous revision's cleanup file has a line that names no absolute path, it is left out: %.200q", line)
 	}
-	m.openKnown(lines, odd)
+	if err := m.openKnown(lines, odd); err != nil {
+		return err
+	}
 	m.gone = make([]gone, 0, len(lines))
 	var at string
 	var in dirID
@@ -215,7 +218,9 @@ func (m *maker) simulateRemoval(k key, line int, path string) error {
 		return fmt.Errorf("find what the previous revision has installed: %s: %w", join(t.dirs[k.dir].path, k.name), err)
 	}
 	g := gone{key: k, ino: st.Ino, sub: st.Mode&unix.S_IFMT == unix.S_IFDIR}
-	if g.sub {
+	if !g.sub {
+		g.was = st.Mtim.Nano()
+	} else {
 		id, ok := t.kids[k]
 		if !ok {
 			id = t.add(k.dir, k.name, &st)
@@ -233,7 +238,9 @@ func (m *maker) simulateRemoval(k key, line int, path string) error {
 		o := m.frees[st.Dev]
 		m.frees[st.Dev] = occupied{o.bytes + st.Blocks*512, o.inodes + 1}
 	}
-	m.suspicious(k, fd, &st, line, path)
+	if err := m.suspicious(k, fd, &st, line, path); err != nil {
+		return err
+	}
 	s := t.entries[k]
 	s.goes = true
 	t.entries[k] = s

@@ -29,7 +29,7 @@ func (w *worker) stage(ctx context.Context, i int) error {
 		name = w.s.t.hidden(uint32(i))
 	}
 	if f.link() {
-		return w.stageLink(dst, name, i, live)
+		return w.stageLink(dst, name, i)
 	}
 	src, err := w.src.get(dirID(f.src))
 	if err != nil {
@@ -110,25 +110,22 @@ func (w *worker) chown(fd int, f *file, want *attrs) error {
 	return nil
 }
 
-func (w *worker) stageLink(dst int, name string, i int, live bool) error {
+func (w *worker) stageLink(dst int, name string, i int) error {
 	p, f := w.p, &w.p.files[i]
 	if err := unix.Symlinkat(p.links[int32(i)], dst, name); err != nil {
 		return err
 	}
+	var st unix.Stat_t
+	if err := lstatAt(dst, name, &st); err != nil {
+		return err
+	}
 	want := p.want(f)
-	if want.uid != w.s.euid || want.gid != w.s.egid {
+	if want.uid != st.Uid || want.gid != st.Gid { // a directory of the previous revision may pass on another group
 		if err := unix.Fchownat(dst, name, int(want.uid), int(want.gid), unix.AT_SYMLINK_NOFOLLOW); err != nil {
 			return fmt.Errorf("change the owner: %w", err)
 		}
 	}
-	f.uid, f.gid = want.uid, want.gid
-	if live {
-		var st unix.Stat_t
-		if err := lstatAt(dst, name, &st); err != nil {
-			return err
-		}
-		f.ino = st.Ino
-	}
+	f.uid, f.gid, f.ino = want.uid, want.gid, st.Ino
 	return nil
 }
 

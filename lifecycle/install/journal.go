@@ -52,6 +52,8 @@ type record struct {
 	Name64 []byte  `json:"name64,omitempty"`
 	N      uint32  `json:"n,omitempty"`
 	Ino    uint64  `json:"ino,omitempty"`
+	Was    int64   `json:"was,omitempty"`
+	FS     string  `json:"fs,omitempty"`
 	Over   bool    `json:"over,omitempty"`
 	Keep   bool    `json:"keep,omitempty"`
 	Size   int64   `json:"size,omitempty"`
@@ -158,18 +160,21 @@ func (j *journal) record(r *record) error {
 }
 
 // named writes a record of the usual shape without reflection: a large installation has one for each of its paths.
-func (j *journal) named(op string, dir int32, name string, n uint32, ino uint64, over, keep bool) error {
+func (j *journal) named(op string, s *step) error {
 	b := append(j.buf[:0], `{"op":"`...)
 	b = append(b, op...)
 	b = append(b, `","d":`...)
-	b = strconv.AppendInt(b, int64(dir), 10)
-	b = appendName(append(b, ','), "name", name)
-	b = strconv.AppendUint(append(b, `,"n":`...), uint64(n), 10)
-	b = strconv.AppendUint(append(b, `,"ino":`...), ino, 10)
-	if over {
+	b = strconv.AppendInt(b, int64(s.dir), 10)
+	b = appendName(append(b, ','), "name", s.name)
+	b = strconv.AppendUint(append(b, `,"n":`...), uint64(s.n), 10)
+	b = strconv.AppendUint(append(b, `,"ino":`...), s.ino, 10)
+	if s.was != 0 {
+		b = strconv.AppendInt(append(b, `,"was":`...), s.was, 10)
+	}
+	if s.over {
 		b = append(b, `,"over":true`...)
 	}
-	if keep {
+	if s.keep {
 		b = append(b, `,"keep":true`...)
 	}
 	b = append(b, '}')

@@ -23,15 +23,15 @@ func TestJournalRoundTrip(t *testing.T) {
 	}
 	odd := "caf\xe9 \"q\"\\\t\x01 é"
 	a := &application{j: j, t: newTransaction("abc"), p: &Plan{req: Request{Root: filepath.Dir(name)}}}
-	a.t.dirs = []liveDir{{"/a", 1}, {"/" + odd, 1<<64 - 1}}
+	a.t.dirs = []liveDir{{"/a", 1, ""}, {"/" + odd, 1<<64 - 1, ""}}
 	if err := a.beginJournal(); err == nil { // the folder of journals is not there: all is written all the same
 		t.Error("beginJournal() without a state directory succeeded")
 	}
 	a.t.steps = []step{
-		{kind: stepHide, dir: 0, name: odd, n: 7, ino: 99, over: true},
+		{kind: stepHide, dir: 0, name: odd, n: 7, ino: 99, was: -1, over: true},
 		{kind: stepReset, dir: 1, n: 0},
 		{kind: stepAdd, dir: 1, name: "x", n: 0, ino: 5},
-		{kind: stepSwap, dir: 0, name: ".y", n: 4294967295, ino: 6, over: true},
+		{kind: stepSwap, dir: 0, name: ".y", n: 4294967295, ino: 6, was: 1<<62 + 1, over: true},
 	}
 	a.t.resets = []reset{{status{Mode: 0o755, UID: 1, GID: 2, Access: []byte{1, 2}}, status{Mode: 0o4700, Dflt: []byte{3}, Label: []byte("l")}}}
 	a.t.rmdirs = []rmdir{{odd, 3, 1}}

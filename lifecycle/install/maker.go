@@ -27,6 +27,7 @@ type maker struct {
 	gone      []gone    // what the cleanup removes
 	known     *manifest // of the previous installation; nil: nothing is known
 	suspects  []suspect
+	shared    map[key]bool        // of gone, what another group has installed as well
 	frees     map[uint64]occupied // by file system: what the cleanup frees
 	fds       fdCache
 	sources   map[string]int32
@@ -107,6 +108,9 @@ func (m *maker) run(ctx context.Context) (*Plan, error) {
 	}
 	m.plan.dirs = m.tree.dirs
 	if err := m.permissions(ctx); err != nil {
+		return nil, err
+	}
+	if err := m.claims(); err != nil {
 		return nil, err
 	}
 	if err := m.ownership(); err != nil {
@@ -289,6 +293,10 @@ func (m *maker) subdirectory(in dirID, name, shown string) (dirID, error) {
 	case foundDir:
 		t.show(id, shown)
 		return id, nil
+	case foundNothing:
+		if tooLong(shown, t.dirs[in].path, name) {
+			return 0, &blocked{shown, tooLongWhy}
+		}
 	case foundOther:
 		return 0, &blocked{shown, "has to be a directory, but exists and is none: move it away, or change the destination"}
 	}
@@ -306,7 +314,13 @@ func (m *maker) subdirectory(in dirID, name, shown string) (dirID, error) {
 	d.planned = true
 	t.show(id, shown)
 	if s, ok := t.entries[k]; ok && s.goes {
-		d.occupied = !d.exists
+		if d.occupied = !d.exists; d.occupied {
+			var st unix.Stat_t
+			if err := unix.Lstat(d.path, &st); err != nil {
+				return 0, fmt.Errorf("plan installation: look at %s: %w", shown, err)
+			}
+			d.was = st.Mtim.Nano()
+		}
 		s.used = true
 		t.entries[k] = s
 	}

@@ -352,8 +352,16 @@ func (m *manifest) load(block int) error {
 // pointsTo reports whether the group's pointer to its last installation names a deployment (I-8). It is what tells that no
 // other agent worked in between where the manifest does not.
 func pointsTo(root, group, deployment string) bool {
+	return installedBy(root, group) == deployment
+}
+
+// installedBy is the deployment that the group's pointer names; "unknown" if there is none.
+func installedBy(root, group string) string {
 	data, err := os.ReadFile(filepath.Join(root, instructionsDir, group+"_last_successful_install"))
-	return err == nil && filepath.Base(strings.TrimSuffix(string(data), "\n")) == deployment
+	if id := filepath.Base(strings.TrimSuffix(string(data), "\n")); err == nil && validID(id) {
+		return id
+	}
+	return "unknown"
 }
 
 // matches reports whether a cleanup file is the one that the record was made of. Another agent writes a new one; its inode

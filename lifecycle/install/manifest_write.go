@@ -23,11 +23,11 @@ func (a *application) writeSteps() error {
 			err = j.record(&record{Op: stepNames[s.kind], Dir: s.dir, Old: &r.old, New: &r.new})
 			continue
 		}
-		err = j.named(stepNames[s.kind], s.dir, s.name, s.n, s.ino, s.over, s.keep)
+		err = j.named(stepNames[s.kind], s)
 	}
 	for i := range a.t.rmdirs {
 		if r := &a.t.rmdirs[i]; err == nil {
-			err = j.named(opRmdir, r.dir, r.name, 0, r.ino, false, false)
+			err = j.named(opRmdir, &step{dir: r.dir, name: r.name, ino: r.ino})
 		}
 	}
 	for _, path := range a.t.labels {

@@ -35,9 +35,9 @@ type suspect struct {
 	dev   uint64
 }
 
-// openKnown opens the manifest of what is to be removed. Whatever is wrong with it, nothing is known then, which is no
-// reason to fail.
-func (m *maker) openKnown(lines []cleanupLine, odd []string) {
+// openKnown opens the manifest of what is to be removed. If something is wrong with it, nothing is known then, which is no
+// reason to fail; that there is no descriptor for it is.
+func (m *maker) openKnown(lines []cleanupLine, odd []string) error {
 	i := -1
 	known, err := openManifest(m.req.Root, m.req.Group, func() (string, bool) {
 		i++
@@ -49,22 +49,33 @@ func (m *maker) openKnown(lines []cleanupLine, odd []string) {
 	switch {
 	case err == nil:
 		m.known = known
-	case !errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, errUnknown):
 		m.req.Log.Debug("nothing is known of what was installed", zap.Error(err))
+	case !errors.Is(err, fs.ErrNotExist):
+		return m.unknown(err)
 	}
+	return nil
+}
+
+// unknown gives up on the manifest, and says so: what somebody has changed by hand cannot be told from what was installed.
+func (m *maker) unknown(err error) error {
+	if is(err, unix.EMFILE, unix.ENFILE, unix.ENOMEM) { // it will be different soon
+		return fmt.Errorf("plan installation: %w", err)
+	}
+	m.known.close()
+	m.known, m.suspects = nil, nil
+	m.warn("it is not known how the previous installation has left its files, so that none is kept aside: %v", err)
+	return nil
 }
 
 // suspicious compares what goes with what was installed there.
-func (m *maker) suspicious(k key, fd int, st *unix.Stat_t, line int, path string) {
+func (m *maker) suspicious(k key, fd int, st *unix.Stat_t, line int, path string) error {
 	if m.known == nil || line >= m.known.n {
-		return
+		return nil
 	}
 	h, err := m.known.at(line)
 	if err != nil {
-		m.req.Log.Debug("nothing is known of what was installed", zap.Error(err))
-		m.known.close()
-		m.known, m.suspects = nil, nil
-		return
+		return m.unknown(err)
 	}
 	what := h.differs(st)
 	if what&TypeDiffers == 0 && h.kind() == unix.S_IFLNK {
@@ -77,6 +88,7 @@ func (m *maker) suspicious(k key, fd int, st *unix.Stat_t, line int, path string
 		keep := what&touched != 0 && st.Mode&unix.S_IFMT != unix.S_IFDIR
 		m.suspects = append(m.suspects, suspect{k, path, line, what, keep, st.Blocks * 512, st.Dev})
 	}
+	return nil
 }
 
 // clear compares the files that have another time with the previous revision's bundle, where that is still there: those that
@@ -130,22 +142,24 @@ func (m *maker) clear(ctx context.Context) error {
 func (m *maker) modified() {
 	p, t := m.plan, m.tree
 	for _, s := range m.suspects {
-		if c := t.entries[s.key].copy; c != 0 && p.files[c-1].act == actSame {
+		if c := t.entries[s.key].copy; c != 0 && p.files[c-1].act == actSame || m.shared[s.key] {
 			continue
 		}
 		keep := s.keep && !p.forgoes
 		if keep {
 			if p.aside == nil {
-				p.aside, p.previous = map[key]struct{}{}, m.known.header.Deployment
+				p.aside = map[key]struct{}{}
 			}
 			p.aside[s.key] = struct{}{}
 		}
 		p.modified = append(p.modified, Modified{strings.Clone(s.path), s.what, keep})
 	}
 	m.suspects = nil
+	p.previous = installedBy(m.req.Root, m.req.Group)
 	if m.known == nil {
 		return
 	}
+	p.previous = m.known.header.Deployment
 	by := m.known.header.Deployment
 	it := func(n int) string { return map[bool]string{true: "it", false: "them"}[n == 1] }
 	lost := func(c Modified) bool { return p.forgoes && c.What&touched != 0 }
@@ -191,6 +205,14 @@ func (p *Plan) keeps(in dirID, name string) bool {
 	}
 	_, ok := p.aside[key{in, name}]
 	return ok
+}
+
+// asIs is the time that an old object must still have, or it is kept aside after all; 0 if none is.
+func (p *Plan) asIs(was int64) int64 {
+	if p.forgoes {
+		return 0
+	}
+	return was
 }
 
 // asideFolder is where the plan keeps aside what it replaces or removes; empty if nothing is.

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -334,5 +335,27 @@ func TestNotKeptAside(t *testing.T) { // the folder cannot be made: the installa
 	}
 	if d, _ := Committed(h.root, "group"); d != "d-1" || len(collect(h.root)) != 0 {
 		t.Errorf("Committed() = %q, journals %q, want it complete", d, collect(h.root))
+	}
+}
+
+func TestManifestThatCannotBeRead(t *testing.T) { // which is told; that there is no descriptor for it is an error
+	h := newHost(t)
+	h.bundle(entries{"a": "old"})
+	s := h.spec("/", "app")
+	h.install(s, "")
+	name := filepath.Join(stateDir(h.root), "group"+manifestSuffix)
+	h.must(os.Rename(name, name+".copy"))
+	h.must(os.Symlink(name+".copy", name))
+	h.bundle(entries{"a": "new"})
+	p := h.install(s, "")
+	if warnings := strings.Join(p.Warnings(), "\n"); !strings.Contains(warnings, "it is not known how the previous installation has left its files") {
+		t.Errorf("Warnings() = %q", warnings)
+	}
+	if len(h.install(s, "").Warnings()) > 0 {
+		t.Error("the next installation's manifest cannot be read either")
+	}
+	m := newMaker(h.request(s), Disallow)
+	if err := m.unknown(&fs.PathError{Op: "open", Path: name, Err: syscall.EMFILE}); !errors.Is(err, syscall.EMFILE) {
+		t.Errorf("unknown(EMFILE) = %v, want the error", err)
 	}
 }

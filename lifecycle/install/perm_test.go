@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -369,5 +370,71 @@ func TestPermissionOfDirectoriesAlone(t *testing.T) {
 		if info, err := os.Stat(filepath.Join(h.dst, name)); err != nil || info.Mode().Perm() != 0o750 {
 			t.Errorf("%s is %v, %v", name, info, err)
 		}
+	}
+}
+
+// TestNewInAResetDirectory makes a directory and a file in one that the previous revision had given a group and a list to pass on: they are what
+// they would be in a new directory, and the plan says so.
+func TestNewInAResetDirectory(t *testing.T) {
+	needsRoot(t)
+	h := newHost(t)
+	s := h.spec("/", "app")
+	s.Permissions = []appspec.Permission{{
+		Object: filepath.Join(h.dst, "app"), Pattern: "data", Types: []string{"directory"}, Mode: "2775", ModeSet: true, Group: "bin", ACLsSet: true,
+		ACLs: []appspec.ACLEntry{{IsDefault: true, Type: "user", Name: "bin", Perm: "rwx"}},
+	}}
+	h.bundle(entries{"data/x": "old"})
+	h.install(s, "")
+	next := entries{"data/x": "new", "data/y": "new", "data/sub/deep/z": "new", "data/link": "-> x", "data/sub/link": "-> x"}
+	h.bundle(next)
+	s.Permissions = nil
+	p, err := h.make(s, "")
+	h.must(err)
+	changes, err := p.Changes(t.Context())
+	h.must(err)
+	said := map[string]string{}
+	for c := range changes {
+		rel, _ := filepath.Rel(h.dst, c.Path)
+		said[rel] = fmt.Sprintf("%04o %d:%d passed %v", c.After.Mode&0o7777, c.After.UID, c.After.GID, c.Passed)
+	}
+	_, err = p.Apply(t.Context())
+	h.must(err)
+	h.clean()
+	fresh := newHost(t)
+	fresh.bundle(next)
+	fresh.install(fresh.spec("/", "app"), "")
+	diff(t, "tree", snapshot(t, fresh.dst), snapshot(t, h.dst))
+	diff(t, "what the plan said", map[string]string{
+		"app": "0755 0:0 passed false", "app/data": "0755 0:0 passed false", "app/data/x": "0644 0:0 passed false", "app/data/y": "0644 0:0 passed false",
+		"app/data/link": "0777 0:0 passed false", "app/data/sub/link": "0777 0:0 passed false",
+		"app/data/sub": "0755 0:0 passed false", "app/data/sub/deep": "0755 0:0 passed false", "app/data/sub/deep/z": "0644 0:0 passed false",
+	}, said)
+}
+
+// TestLinksInAGroupsDirectory installs links where a directory passes on its group: they have it, as the plan says, and nothing differs afterwards.
+func TestLinksInAGroupsDirectory(t *testing.T) {
+	needsRoot(t)
+	h := newHost(t)
+	h.must(os.Chown(h.dst, 0, 1))
+	h.must(os.Chmod(h.dst, 0o755|os.ModeSetgid))
+	h.bundle(entries{"link": "-> x", "sub/link": "-> x", "owned": "-> x"})
+	s := h.spec("/", "app", "link", ".")
+	s.Permissions = []appspec.Permission{{Object: filepath.Join(h.dst, "app/owned"), Pattern: "**", Types: both, Group: "root"}}
+	p := h.install(s, "")
+	changes, err := p.Changes(t.Context())
+	h.must(err)
+	for c := range changes {
+		var st syscall.Stat_t
+		h.must(syscall.Lstat(c.Path, &st))
+		want := uint32(1)
+		if filepath.Base(c.Path) == "owned" {
+			want = 0
+		}
+		if st.Gid != want || c.After.GID != want {
+			t.Errorf("%s is of group %d, planned was %d, want %d", c.Path, st.Gid, c.After.GID, want)
+		}
+	}
+	for d, err := range Verify(t.Context(), h.root, "group") {
+		t.Errorf("Verify(): %v, %v", d, err)
 	}
 }

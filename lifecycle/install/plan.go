@@ -81,6 +81,7 @@ type file struct {
 	size     int64
 	mtime    int64  // nanoseconds since the epoch
 	ino      uint64 // of the staged file
+	was      int64  // if ours: the time of the file or link that is there
 	src      int32  // index into Plan.sources
 	dir      dirID
 	perm     int32 // index into Plan.perms plus one; 0: none
@@ -98,6 +99,7 @@ func (f *file) link() bool { return f.mode&unix.S_IFMT == unix.S_IFLNK }
 type removal struct {
 	name string
 	ino  uint64
+	was  int64 // the time of a file or link
 	dir  dirID
 	sub  bool // a directory
 }
@@ -126,7 +128,7 @@ type Plan struct {
 	removes  bool             // this is that removal
 	forgoes  bool             // nothing is kept aside: there is no room for it
 	aside    map[key]struct{} // where those stand that are kept aside
-	previous string           // the deployment that had installed them
+	previous string           // the deployment that had installed what goes
 
 	spaces   []Space
 	bytes    int64

@@ -376,3 +376,28 @@ func TestPlanChangesNothing(t *testing.T) {
 	}
 	diff(t, "tree after Make()", before, snapshot(t, h.base))
 }
+
+// TestPathLength installs what the host can just name, twice, and refuses what it cannot.
+func TestPathLength(t *testing.T) {
+	h := newHost(t)
+	deep := h.dst
+	for len(deep)+201 < maxPath-len("/f") {
+		deep += "/" + strings.Repeat("x", 199)
+	}
+	deep += "/" + strings.Repeat("y", maxPath-len("//f")-len(deep))
+	s := h.spec("/", deep)
+	h.bundle(entries{"f": "1"})
+	h.install(s, "")
+	h.bundle(entries{"f": "2"})
+	h.install(s, "")
+	if text, err := os.ReadFile(deep + "/f"); err != nil || string(text) != "2" {
+		t.Errorf("the file is %q, %v", text, err)
+	}
+	for _, name := range []string{"ff", "d/f"} {
+		h.bundle(entries{name: "3"})
+		_, err := h.make(s, "")
+		if conflict, ok := errors.AsType[*ConflictError](err); !ok || len(conflict.Conflicts) != 1 || !strings.Contains(conflict.Conflicts[0].Why, "more than 4095 bytes") {
+			t.Errorf("Make() of %s = %v, want one conflict that says that its path is too long", name, err)
+		}
+	}
+}

@@ -94,6 +94,10 @@ func recoverOne(ctx context.Context, root, name string, setUp func(*transaction)
 	if validID(h.Aside) {
 		t.keepIn = asideDir(root, h.Group, h.Aside)
 	}
+	t.resumed = true
+	if err := t.mounted(); err != nil {
+		return nil, err
+	}
 	r := &Recovered{Group: h.Group, Deployment: h.Deployment, Outcome: RolledBack}
 	if state == stateStaging {
 		return r, finishUndone(t, name)
@@ -131,8 +135,9 @@ func recoverOne(ctx context.Context, root, name string, setUp func(*transaction)
 		return r, err
 	}
 	if err := t.backward(); err != nil {
-		return nil, errors.Join(r.Err, err)
+		return nil, t.noted(errors.Join(r.Err, err))
 	}
+	r.Err = t.noted(r.Err)
 	return r, finishUndone(t, name)
 }
 
@@ -191,7 +196,7 @@ func finishDone(ctx context.Context, t *transaction, name, root, group string, l
 	stays, left := t.keepAside()
 	left = append(append(left, t.sweep(true, stays)...), t.removeDirs()...)
 	newest := ""
-	if t.keepIn != "" {
+	if isDir(t.keepIn) {
 		newest = filepath.Base(t.keepIn)
 	}
 	if err := pruneAside(t.at, root, group, newest); err != nil {
@@ -283,6 +288,15 @@ func pending(root, group string) error {
 		}
 	}
 	return nil
+}
+
+// Unsettled gives the journals of the installations under a deployment root that are neither finished nor undone: they are under way, or were cut
+// short and could not be settled yet.
+func Unsettled(root string) (names []string) {
+	for name := range journals(root) {
+		names = append(names, name)
+	}
+	return names
 }
 
 // journalFile reports whether a name is that of a journal.

@@ -61,7 +61,7 @@ func (s *stage) use(id dirID) int32 {
 	if !ok {
 		i = int32(len(s.t.dirs))
 		s.live[id] = i
-		s.t.dirs = append(s.t.dirs, liveDir{s.p.dirs[id].path, s.p.dirs[id].ino})
+		s.t.dirs = append(s.t.dirs, liveDir{path: s.p.dirs[id].path, ino: s.p.dirs[id].ino})
 	}
 	return i
 }
@@ -117,8 +117,9 @@ func (s *stage) makeDirs(ctx context.Context) error {
 		return openDir(s.path(id))
 	}}
 	defer cache.close()
-	for _, i := range s.p.order {
-		if i >= 0 || s.p.dirs[^i].live() {
+	p := s.p
+	for _, i := range p.order {
+		if i >= 0 || p.dirs[^i].live() {
 			continue
 		}
 		if err := s.t.at("stage"); err != nil {
@@ -127,7 +128,7 @@ func (s *stage) makeDirs(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		d := &s.p.dirs[^i]
+		d := &p.dirs[^i]
 		fd, err := cache.get(d.parent)
 		if err != nil {
 			return fmt.Errorf("make directory %s: %w", d.shown, err)
@@ -138,6 +139,9 @@ func (s *stage) makeDirs(ctx context.Context) error {
 			name = s.t.hidden(n)
 		}
 		ino, err := s.makeDir(fd, name, root)
+		if err == nil && root && p.dirs[d.parent].planned {
+			err = s.asFresh(fd, name, dirID(^i))
+		}
 		if err != nil {
 			return fmt.Errorf("make directory %s: %w", d.shown, spaceErr(err))
 		}
@@ -177,6 +181,24 @@ func (s *stage) makeDir(fd int, name string, wantIno bool) (uint64, error) {
 		return st.Ino, err
 	}
 	return st.Ino, nil
+}
+
+// asFresh gives the top of a new tree what it would have in a new directory. The one that it is made in is the previous revision's until the
+// commit, and passes on the group and lists of that.
+func (s *stage) asFresh(in int, name string, id dirID) error {
+	want, err := s.freshIn(s.anchor(id))
+	if err != nil {
+		return err
+	}
+	fd, err := openat(in, name, dirFlags, 0)
+	if err != nil {
+		return err
+	}
+	defer closeFD(fd)
+	if now, err := readStatus(fd); err != nil || now.equal(want) {
+		return err
+	}
+	return want.apply(fd)
 }
 
 // finishDirs applies the permissions section to the new directories, the inner ones first: they may take away our own way in.

@@ -15,7 +15,7 @@ import (
 // is of ours), the staged ones after an undo. It returns what it could not remove.
 // Names in stays are left alone.
 func (t *transaction) sweep(done bool, stays map[string]bool) []error {
-	prefix := hiddenPrefix + t.tx + "-"
+	prefix := t.hiddenPrefix()
 	var mayGo func(string, bool) bool
 	if done {
 		mayGo = func(name string, dir bool) bool { return dir || strings.HasPrefix(name, prefix) && !stays[name] }

@@ -3,7 +3,6 @@ package install
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -38,6 +37,9 @@ func (m *maker) copyFile(fd int, src int32, to dirID, name string, st *unix.Stat
 	case strings.Contains(name, "\n"):
 		m.conflict(shown, newlineWhy)
 		return nil
+	case tooLong(shown, t.dirs[to].path, name):
+		m.conflict(shown, tooLongWhy)
+		return nil
 	case slot.copy != 0: // I-33
 		m.conflict(shown, fmt.Sprintf("is installed twice, from %s and from %s: mend the files section", p.source(slot.copy-1), join(join(m.req.Archive, p.sources[src]), name)))
 		return nil
@@ -55,7 +57,7 @@ func (m *maker) copyFile(fd int, src int32, to dirID, name string, st *unix.Stat
 		if text, err = readlinkAt(fd, name); err != nil {
 			return fmt.Errorf("plan installation: read the bundle: link %s: %w", name, err)
 		}
-		f.uid, f.gid = uint32(os.Geteuid()), uint32(os.Getegid()) // I-39: a new link
+		f.uid, f.gid = uint32(os.Geteuid()), t.groupIn(to) // I-39: a new link
 	} else {
 		f.size = st.Size
 	}
@@ -101,6 +103,9 @@ func (m *maker) existing(src int, k key, f *file, text, shown string) (bool, err
 	isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR
 	if m.tree.entries[k].goes {
 		f.ours, f.overDir = true, isDir
+		if !isDir {
+			f.was = st.Mtim.Nano()
+		}
 		f.maybe = st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == f.size && st.Mtim.Nano() == f.mtime
 		return true, nil
 	}
@@ -210,102 +215,6 @@ func readAtLeast(fd int, buf []byte, enough int) (int, error) {
 		if n += k; k == 0 || n >= enough {
 			return n, nil
 		}
-	}
-}
-
-// ownership looks up whose the paths in question are. An equal file that another group's next installation would remove
-// cannot be kept as nobody's: it is a conflict like any other.
-func (m *maker) ownership() error {
-	if m.req.Adopt {
-		if err := m.disown(); err != nil {
-			return err
-		}
-	}
-	if len(m.conflicts) == 0 && len(m.equal) == 0 {
-		return nil
-	}
-	owners, err := m.otherGroups()
-	if err != nil {
-		return err
-	}
-	for i := range m.conflicts {
-		m.conflicts[i].Who = owners[m.conflicts[i].Path]
-	}
-	for _, path := range m.equal {
-		if who := owners[path]; who != "" {
-			m.conflicts = append(m.conflicts, Conflict{path, "exists, and file_exists_behavior is DISALLOW: change the destination, or deploy with OVERWRITE or RETAIN", who})
-			continue
-		}
-		m.warn("%s was there already, with the same content: it is kept as found and belongs to no deployment", path)
-		m.plan.kept = append(m.plan.kept, path)
-	}
-	return nil
-}
-
-// otherGroups says which of the paths in question are in another group's cleanup file.
-func (m *maker) otherGroups() (map[string]string, error) {
-	asked := make(map[string]bool, len(m.conflicts)+len(m.equal))
-	for _, c := range m.conflicts {
-		asked[c.Path] = true
-	}
-	for _, path := range m.equal {
-		asked[path] = true
-	}
-	owners := map[string]string{}
-	err := m.eachForeign(func(group, path string) {
-		if asked[path] {
-			owners[strings.Clone(path)] = group
-		}
-	})
-	return owners, err
-}
-
-// eachForeign calls f with every path of every other group's cleanup file.
-func (m *maker) eachForeign(f func(group, path string)) error {
-	folder := filepath.Join(m.req.Root, instructionsDir)
-	files, err := os.ReadDir(folder)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("plan installation: look for other groups' files: %w", err)
-	}
-	for _, e := range files {
-		group, ok := strings.CutSuffix(e.Name(), cleanupSuffix)
-		if !ok || group == m.req.Group {
-			continue
-		}
-		text, err := readCleanup(filepath.Join(folder, e.Name()))
-		if err != nil {
-			continue // it is that group's next installation that has to complain
-		}
-		lines, _ := parseCleanup(text)
-		for _, line := range lines {
-			if !line.label {
-				f("deployment group "+group, line.path)
-			}
-		}
-	}
-	return nil
-}
-
-// removals lists what of the previous revision goes without anything taking its place.
-func (m *maker) removals() {
-	t := m.tree
-	for _, g := range m.gone {
-		id, isDir := t.kids[g.key]
-		isDir = isDir && g.sub
-		if t.entries[g.key].used {
-			if isDir && !t.dirs[id].planned {
-				t.dirs[id].sunk = true
-			}
-			continue
-		}
-		if isDir && t.dirs[id].planned {
-			continue
-		}
-		m.plan.removals = append(m.plan.removals, removal{name: g.name, ino: g.ino, dir: g.dir, sub: g.sub})
-	}
-	m.gone = nil
-	for i := 1; i < len(t.dirs); i++ { // parents come before their children
-		t.dirs[i].sunk = t.dirs[i].sunk || t.dirs[t.dirs[i].parent].sunk
 	}
 }
 

@@ -27,17 +27,20 @@ var stepNames = [...]string{stepAdd: "add", stepSwap: "swap", stepHide: "hide", 
 type step struct {
 	name string
 	ino  uint64 // of the staged object; for hide, of what goes
+	was  int64  // the time of the old object when the installation was planned, in nanoseconds since the epoch; 0: it goes as it is
 	n    uint32 // of the hidden name; for reset, index into resets
 	dir  int32  // index into dirs
 	kind stepKind
 	over bool // for swap: a directory may stand where the file is to be; for hide: it is in such a directory
 	keep bool // somebody has changed the old object by hand: it is kept aside in the end
+	late bool // and that was after the installation was planned
 }
 
 // liveDir is a directory in which names are changed.
 type liveDir struct {
 	path string
 	ino  uint64
+	fs   string // which file system it is on; empty: not known
 }
 
 // rmdir is a directory that goes in the end.
@@ -62,6 +65,9 @@ type transaction struct {
 	kept   int    // how much is
 	// removes: the group has nothing installed afterwards, and its manifest goes.
 	removes bool
+	// resumed: a crash may have come after any step.
+	resumed bool
+	notes   []string // what undoing has met and a person should know
 
 	moves moves
 	probe func(point string) error // called at every point at which a crash makes a difference
@@ -75,8 +81,11 @@ const hiddenPrefix = ".slipway-"
 
 // hidden is the n-th hidden name of the transaction: no suffix of the original, so that nothing serves or includes it.
 func (t *transaction) hidden(n uint32) string {
-	return hiddenPrefix + t.tx + "-" + strconv.FormatUint(uint64(n), 10)
+	return t.hiddenPrefix() + strconv.FormatUint(uint64(n), 10)
 }
+
+// hiddenPrefix begins all hidden names of the transaction.
+func (t *transaction) hiddenPrefix() string { return hiddenPrefix + t.tx + "-" }
 
 func (t *transaction) aside(n uint32) string { return t.hidden(n) + "o" }
 
@@ -90,7 +99,7 @@ func (t *transaction) at(point string) error {
 // take enters a journal record; false if it is none that belongs there.
 func (t *transaction) take(r *record) bool {
 	if r.Op == opDir {
-		t.dirs = append(t.dirs, liveDir{r.path(), r.Ino})
+		t.dirs = append(t.dirs, liveDir{r.path(), r.Ino, r.FS})
 		return strings.HasPrefix(r.path(), "/")
 	}
 	if r.Op == opList {
@@ -120,7 +129,7 @@ func (t *transaction) take(r *record) bool {
 		t.rmdirs = append(t.rmdirs, rmdir{name, r.Ino, r.Dir})
 		return true
 	case stepNames[stepAdd], stepNames[stepSwap], stepNames[stepHide]:
-		s := step{name: name, ino: r.Ino, n: r.N, dir: r.Dir, over: r.Over, keep: r.Keep}
+		s := step{name: name, ino: r.Ino, was: r.Was, n: r.N, dir: r.Dir, over: r.Over, keep: r.Keep}
 		for kind, text := range stepNames {
 			if text == r.Op {
 				s.kind = stepKind(kind)
@@ -193,6 +202,9 @@ func (t *transaction) do(fds *fdCache, s *step) error {
 	default:
 		return err
 	}
+	if t.resumed && t.isDone(fd, s) {
+		return nil
+	}
 	hidden := t.hidden(s.n)
 	var st unix.Stat_t
 	switch s.kind {
@@ -211,6 +223,7 @@ func (t *transaction) do(fds *fdCache, s *step) error {
 		case st.Mode&unix.S_IFMT == unix.S_IFDIR && !s.over:
 			return errDirectory
 		}
+		s.notice(&st)
 		return t.moves.swap(fd, hidden, s.name, t.aside(s.n))
 	}
 	switch err := lstatAt(fd, s.name, &st); {
@@ -221,6 +234,7 @@ func (t *transaction) do(fds *fdCache, s *step) error {
 	case st.Mode&unix.S_IFMT == unix.S_IFDIR:
 		return nil // not what the previous revision has put there: it stays
 	}
+	s.notice(&st)
 	err = t.moves.add(fd, s.name, hidden)
 	if errors.Is(err, unix.EEXIST) && t.is(fd, hidden, st.Ino) {
 		return unix.Unlinkat(fd, s.name, 0)
@@ -266,7 +280,11 @@ func (t *transaction) backward() error {
 
 func (t *transaction) undo(fds *fdCache, s *step) error {
 	fd, err := fds.get(dirID(s.dir))
-	if err != nil {
+	switch {
+	case err != nil && t.gone(s.dir, err):
+		t.note("the directory %s is no longer there: nothing is left in it to undo", t.dirs[s.dir].path)
+		return nil
+	case err != nil:
 		return err
 	}
 	hidden := t.hidden(s.n)
@@ -286,10 +304,16 @@ func (t *transaction) undo(fds *fdCache, s *step) error {
 		return err
 	}
 	err = t.moves.add(fd, hidden, s.name)
-	if errors.Is(err, unix.EEXIST) && t.is(fd, s.name, st.Ino) {
+	switch {
+	case !errors.Is(err, unix.EEXIST):
+		return err
+	case t.is(fd, s.name, st.Ino):
 		return unix.Unlinkat(fd, hidden, 0)
 	}
-	return err
+	if err := t.giveWay(fd, s); err != nil {
+		return err
+	}
+	return t.moves.add(fd, hidden, s.name)
 }
 
 func (t *transaction) undoAdd(fd int, hidden string, s *step) error {
@@ -315,6 +339,9 @@ func (t *transaction) undoSwap(fd int, hidden string, s *step) error {
 		}
 		return unix.Unlinkat(fd, aside, 0)
 	case aErr == nil:
+		if err := t.giveWay(fd, s); err != nil {
+			return err
+		}
 		if err := unix.Renameat(fd, s.name, fd, hidden); err != nil && !is(err, unix.ENOENT) {
 			return err
 		}
@@ -325,6 +352,9 @@ func (t *transaction) undoSwap(fd int, hidden string, s *step) error {
 		return hErr
 	case h.Ino == s.ino:
 		return nil // not exchanged yet
+	}
+	if err := t.giveWay(fd, s); err != nil {
+		return err
 	}
 	if is(lstatAt(fd, s.name, &st), unix.ENOENT) {
 		return t.moves.add(fd, hidden, s.name)

@@ -15,6 +15,7 @@ type dir struct {
 	shown    string // the same as the appspec or the cleanup file names it, through links
 	ino      uint64
 	dev      uint64
+	was      int64 // if occupied: the time of what has its name
 	parent   dirID
 	perm     int32 // as in file
 	mode     uint32
@@ -31,6 +32,18 @@ type dir struct {
 // live reports whether the directory is there while the plan is carried out: new files are then staged beside their
 // places. One that is not is built as part of a hidden tree.
 func (d *dir) live() bool { return d.exists && (!d.goes || d.planned) }
+
+// groupIn is the group of what is new in a directory: ours, unless one above it passes on its own. What is planned becomes what a new directory
+// would be.
+func (t *tree) groupIn(id dirID) uint32 {
+	for t.dirs[id].planned {
+		id = t.dirs[id].parent
+	}
+	if d := &t.dirs[id]; d.mode&unix.S_ISGID != 0 {
+		return d.gid
+	}
+	return uint32(os.Getegid())
+}
 
 // after reports whether the directory exists once the previous revision is gone.
 func (d *dir) after() bool { return d.exists && !d.goes }

@@ -361,8 +361,12 @@ func (v *verifier) scan(fd int, folder string) error {
 	return nil
 }
 
-// orphan reports whether a name is a hidden one of an installation that is over: it has no journal any more.
+// orphan reports whether a name is a hidden one of an installation that is over: it has no journal any more. What was saved from undoing waits
+// for a person.
 func (v *verifier) orphan(name string) bool {
+	if strings.HasPrefix(name, savedPrefix) {
+		return true
+	}
 	tx, rest, ok := strings.Cut(strings.TrimPrefix(name, hiddenPrefix), "-")
 	if !ok || len(tx) != 2*txBytes || strings.Trim(tx, "0123456789abcdef") != "" || rest == "" || strings.Trim(rest[:1], "0123456789") != "" {
 		return false

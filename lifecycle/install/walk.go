@@ -96,6 +96,17 @@ func (m *maker) copySubs(ctx context.Context, rel string, names []string, to dir
 	return nil
 }
 
+// maxPath is the longest path that the kernel takes. Ours could be longer, being walked by descriptors; but then neither the application nor the next
+// installation would find them.
+const maxPath = unix.PathMax - 1
+
+const tooLongWhy = "has a path of more than 4095 bytes, which no program can name: shorten it in the bundle, or choose another destination"
+
+// tooLong reports whether a path is too long for the host, as it is shown or where it is.
+func tooLong(shown, folder, name string) bool {
+	return len(shown) > maxPath || len(folder)+1+len(name) > maxPath
+}
+
 const newlineWhy = "has a newline in its name, which the cleanup file cannot hold: rename it in the bundle"
 
 // expands reports whether a link of the bundle is replaced by what it leads to: a directory inside the bundle (I-27). One
