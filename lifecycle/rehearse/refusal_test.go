@@ -47,6 +47,12 @@ func TestRefusals(t *testing.T) {
 	if !strings.Contains(r.Error(), "apparmor_restrict_unprivileged_userns=0") {
 		t.Errorf("noRights() = %v", r)
 	}
+	for pattern, want := range map[string]bool{"core": false, "": false, "|/usr/bin/handler %p": false, "/var/core.%p": false, "@/run/cores": true, "@@/run/cores\n": true} {
+		err := noQuietCores(fakeProc(t, map[string]string{"sys/kernel/core_pattern": pattern}))
+		if got := err != nil; got != want || want && !strings.Contains(err.Error(), "sysctl -w kernel.core_pattern=core") {
+			t.Errorf("noQuietCores() with %q = %v", pattern, err)
+		}
+	}
 }
 
 func fakeProc(t *testing.T, files map[string]string) string {

@@ -115,6 +115,9 @@ func Open(ctx context.Context, o Options) (*Sandbox, error) {
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
+	if r := noQuietCores("/proc"); r != nil {
+		return nil, r
+	}
 	userns, err := needsUserNamespace()
 	if err != nil {
 		return nil, err
