@@ -129,13 +129,7 @@ type stage struct {
 
 func (s *stage) answer(op string, body json.RawMessage) (any, error) {
 	if op == opWait {
-		<-s.insideEnded
-		s.whyMu.Lock()
-		defer s.whyMu.Unlock()
-		if s.why != "" {
-			return nil, errors.New(s.why)
-		}
-		return nil, s.insideErr
+		return nil, s.ended()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
