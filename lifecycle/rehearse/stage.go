@@ -213,7 +213,11 @@ func (s *stage) open(b openBody) (any, error) {
 	if !b.NoCgroups {
 		s.bounds = makeBounds(b.PIDs, b.Memory)
 	}
-	return openAnswer{Walls: append(s.copier.walls, s.bounds.facts(b.PIDs, b.Memory)...), Cgroups: s.bounds.dirs, Folder: s.copier.temp}, nil
+	a := openAnswer{Walls: append(s.copier.walls, s.bounds.facts(b.PIDs, b.Memory)...), Cgroups: s.bounds.dirs}
+	if s.copier.disk != nil {
+		a.Folder = s.copier.disk.Dir
+	}
+	return a, nil
 }
 
 func (c *copier) leaveOut(name string) bool {

@@ -107,7 +107,7 @@ func (s *stage) close() error {
 	if s.bounds != nil {
 		err = errors.Join(err, s.bounds.remove())
 	}
-	if s.copier != nil && s.copier.temp != "" {
+	if s.copier != nil && s.copier.disk != nil {
 		err = errors.Join(err, s.copier.clear())
 	}
 	return err
@@ -135,8 +135,8 @@ func (c *copier) clear() error {
 		}
 		_ = unix.Unmount(c.store, unix.MNT_DETACH)
 	}
-	if e := os.Remove(c.temp); e != nil && !errors.Is(e, os.ErrNotExist) {
+	if e := os.Remove(c.disk.Dir); e != nil && !errors.Is(e, os.ErrNotExist) {
 		err = errors.Join(err, e)
 	}
-	return err
+	return errors.Join(err, c.disk.Leave())
 }

@@ -182,11 +182,12 @@ type dryRun struct {
 
 // run is the whole rehearsal, from the bundle to the exit code.
 func (r *dryRun) run(ctx context.Context) error {
-	var err error
-	if r.work, err = scratch(r.cfg.RootDir); err != nil {
+	work, err := scratch(r.cfg.RootDir)
+	if err != nil {
 		return failed(err)
 	}
-	defer os.RemoveAll(r.work)
+	defer work.Remove() //nolint:errcheck // the next one sweeps it
+	r.work = work.Dir
 	r.secrets = r.p.secrets(r.cfg)
 	r.view = newDryRunView(r)
 	if err := r.prepare(ctx); err != nil {

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -66,27 +68,86 @@ func TestDryRunEndedEarly(t *testing.T) {
 	}
 }
 
+// A rehearsal that was killed leaves its folders until the next command sweeps them; those of one that lives stay.
+func TestDryRunKilled(t *testing.T) {
+	needsSandbox(t)
+	d := newDesk(t)
+	v1 := d.versioned("v1", map[string]string{"f": "1\n"})
+	d.write("v1/scripts/afterinstall.sh", "#!/bin/sh\necho at it\nsleep 3633\n")
+	if err := os.Mkdir(d.path("upper"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	begin := func() *exec.Cmd {
+		cmd := d.command("slipway", "dry-run", "--config", "T.yml", "--events", "DownloadBundle,Install,AfterInstall", "--upper", "upper", "--size", "64MB", v1)
+		out := &syncBuffer{}
+		cmd.Stdout, cmd.Stderr = out, out
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		for deadline := time.Now().Add(time.Minute); !strings.Contains(out.String(), "at it"); time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("the script never began:\n%s", out.String())
+			}
+		}
+		return cmd
+	}
+	folders := func() (list []string) {
+		for _, pattern := range []string{scratchPrefix + "*", "upper/.slipway-rehearsal-*"} {
+			found, _ := filepath.Glob(d.path(pattern))
+			list = append(list, found...)
+		}
+		return list
+	}
+	killed := begin()
+	stage := child(t, killed.Process.Pid)
+	_ = syscall.Kill(stage, syscall.SIGSTOP) // so that it cannot tidy up
+	_ = killed.Process.Kill()
+	_ = syscall.Kill(stage, syscall.SIGKILL)
+	_ = killed.Wait()
+	left := folders()
+	if len(left) != 2 {
+		t.Fatalf("a killed rehearsal has left %q: there is nothing to sweep", left)
+	}
+	alive := begin()
+	now := folders()
+	if len(now) != 2 || slices.ContainsFunc(now, func(dir string) bool { return slices.Contains(left, dir) }) {
+		t.Errorf("of %q and those of another rehearsal there are %q", left, now)
+	}
+	for _, args := range [][]string{{"plan", "--config", "T.yml", v1}, {"prune", "--config", "T.yml"}} {
+		if code, out, errs := d.run("slipway", args...); code == exitFailure || code == exitUsage && args[0] != "plan" {
+			t.Errorf("%s: code %d\n%s\n%s", args[0], code, out, errs)
+		}
+		if still := folders(); !slices.Equal(still, now) {
+			t.Errorf("after %s there are %q, not %q", args[0], still, now)
+		}
+	}
+	_ = alive.Process.Signal(syscall.SIGINT)
+	_ = alive.Wait()
+	if still := folders(); len(still) > 0 {
+		t.Errorf("left: %q", still)
+	}
+}
+
 // grandchild is the process in the sandbox of a rehearsal: the child of its stage.
 func grandchild(t *testing.T, pid int) int {
 	t.Helper()
-	for range 2 {
-		stats, _ := filepath.Glob("/proc/[0-9]*/stat")
-		child := 0
-		for _, name := range stats {
-			data, _ := os.ReadFile(name)
-			var id, parent int
-			var state string
-			if before, after, ok := strings.Cut(string(data), ") "); ok {
-				_, _ = fmt.Sscan(before, &id)
-				if _, err := fmt.Sscan(after, &state, &parent); err == nil && parent == pid {
-					child = id
-				}
+	return child(t, child(t, pid))
+}
+
+func child(t *testing.T, pid int) int {
+	t.Helper()
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, name := range stats {
+		data, _ := os.ReadFile(name)
+		var id, parent int
+		var state string
+		if before, after, ok := strings.Cut(string(data), ") "); ok {
+			_, _ = fmt.Sscan(before, &id)
+			if _, err := fmt.Sscan(after, &state, &parent); err == nil && parent == pid {
+				return id
 			}
 		}
-		if child == 0 {
-			t.Fatalf("process %d has no child", pid)
-		}
-		pid = child
 	}
-	return pid
+	t.Fatalf("process %d has no child", pid)
+	return 0
 }
