@@ -68,6 +68,21 @@ func TestDryRunEndedEarly(t *testing.T) {
 	}
 }
 
+// A script that kills who watches over it fails, and is not told as one that never began.
+func TestDryRunKilledShim(t *testing.T) {
+	needsSandbox(t)
+	d := newDesk(t)
+	v1 := d.versioned("v1", map[string]string{"f": "1\n"})
+	d.write("v1/scripts/afterinstall.sh", "#!/bin/sh\nkill -9 $PPID\nsleep 3634\n")
+	code, out, errs := d.run("slipway", "dry-run", "--config", "T.yml", v1)
+	if code != exitFailure || !strings.Contains(out, "  failed (code 7): how it ended is not known\n") || !strings.Contains(errs, "the deployment would fail at AfterInstall") {
+		t.Errorf("code %d\n%s\n%s", code, out, errs)
+	}
+	if sleeping, _ := exec.Command("pgrep", "-f", "^sleep 3634").Output(); len(sleeping) > 0 {
+		t.Errorf("left running: %s", sleeping)
+	}
+}
+
 // A rehearsal that was killed leaves its folders until the next command sweeps them; those of one that lives stay.
 func TestDryRunKilled(t *testing.T) {
 	needsSandbox(t)

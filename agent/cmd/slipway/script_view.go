@@ -94,6 +94,8 @@ func userName(runAs string) string {
 func (v *scriptView) ended(s *jsonScript, started bool) {
 	how, style := fmt.Sprintf("exit code %d", s.Exit), sgrGreen
 	switch {
+	case !started && s.Code == int(lifecycle.FailedAfterReboot): // who watched over it is gone
+		how = "how it ended is not known"
 	case !started:
 		how = "not started"
 	case s.Signal != "":
