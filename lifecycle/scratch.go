@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Scratch is a folder for the time of one process. The process holds a lock on it, which goes with the process however that ends: what nobody holds is
-// left behind, and SweepScratch removes it.
+// A Scratch is a folder for the time of one process. The process holds a lock on it, which goes with the process however that ends: what nobody
+// holds is left behind, and SweepScratch removes it.
 type Scratch struct {
 	Dir  string
 	held *os.File
@@ -95,8 +95,8 @@ func (s *Scratch) Leave() error {
 	return nil
 }
 
-// SweepScratch removes folders of the prefix whose processes have ended without it, as those that were killed. What cannot be removed stays. ready, which
-// may be nil, is called for a folder before.
+// SweepScratch removes folders of the prefix whose processes have ended without it, as those that were killed. What cannot be removed stays. ready,
+// which may be nil, is called for a folder before.
 func SweepScratch(at, prefix string, ready func(dir string)) {
 	entries, _ := os.ReadDir(at)
 	for _, e := range entries {

@@ -31,7 +31,8 @@ var absentCalls = []uint32{unix.SYS_CLONE3, unix.SYS_IO_URING_SETUP, unix.SYS_IO
 // sysOpenTreeAttr is open_tree_attr of Linux 6.15, by its number on every architecture.
 const sysOpenTreeAttr = 467
 
-// seccompFilter is the filter of the machine's architecture. It starts from all being allowed: deployment scripts may call anything that does not reach out.
+// seccompFilter is the filter of the machine's architecture. It starts from all being allowed: deployment scripts may call anything that does not
+// reach out.
 func seccompFilter() []unix.SockFilter {
 	f := &filter{}
 	f.load(seenArch)
@@ -63,8 +64,8 @@ func seccompFilter() []unix.SockFilter {
 	return f.code
 }
 
-// limits lets nobody change the limit of core dumps, and says that it was done: where the host pipes them to a program it would start that one outside of
-// the walls (see limitCores). Nor does it let a script limit process 1, in which the rehearsal runs.
+// limits lets nobody change the limit of core dumps, and says that it was done: where the host pipes them to a program it would start that one
+// outside of the walls (see limitCores). Nor does it let a script limit process 1, in which the rehearsal runs.
 func (f *filter) limits() {
 	const done = unix.SECCOMP_RET_ERRNO // with error 0
 	f.call(unix.SYS_SETRLIMIT, func() {
@@ -85,8 +86,8 @@ func (f *filter) limits() {
 	})
 }
 
-// limitCores sets the limit that keeps a program which takes core dumps from being started, and a file from being written, for this process and all that
-// it starts. A socket that takes them asks for no limit: see noQuietCores.
+// limitCores sets the limit that keeps a program which takes core dumps from being started, and a file from being written, for this process and all
+// that it starts. A socket that takes them asks for no limit: see noQuietCores.
 func limitCores() error {
 	return unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{Cur: 1, Max: 1}) // 0 would not: core(5)
 }

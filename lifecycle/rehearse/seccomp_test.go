@@ -64,6 +64,11 @@ func TestFilter(t *testing.T) {
 		{"bridge", [4]uint64{unix.SYS_IOCTL, 3, siocBRADDBR, pointer}, fails(unix.ENOPKG)},
 		{"vlan", [4]uint64{unix.SYS_IOCTL, 3, siocGIFVLAN, pointer}, fails(unix.ENOPKG)},
 
+		{"frame relay", [4]uint64{unix.SYS_IOCTL, 3, siocADDDLCI, pointer}, fails(unix.ENOPKG)},
+		{"tcp without delay", [4]uint64{unix.SYS_SETSOCKOPT, 3, unix.IPPROTO_TCP, unix.TCP_NODELAY}, allowed},
+		{"option 38 of another level", [4]uint64{unix.SYS_SETSOCKOPT, 3, unix.SOL_SOCKET, tcpAOAddKey}, allowed},
+		{"key of tcp", [4]uint64{unix.SYS_SETSOCKOPT, 3, unix.IPPROTO_TCP, tcpAOAddKey}, fails(unix.ENOPROTOOPT)},
+
 		{"ask for the limit of cores", [4]uint64{unix.SYS_PRLIMIT64, 0, unix.RLIMIT_CORE, 0}, allowed},
 		{"set it", [4]uint64{unix.SYS_PRLIMIT64, 0, unix.RLIMIT_CORE, pointer}, done},
 		{"set it, half", [4]uint64{unix.SYS_PRLIMIT64, 77, unix.RLIMIT_CORE, half}, done},

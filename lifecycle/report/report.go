@@ -60,8 +60,9 @@ func clip(text string, most int) string {
 	return short
 }
 
-// Printable is a line of text from elsewhere as a person may have it: what could steer a terminal, turn letters around or be no character at all is shown as its
-// code, such as \x1b or \u202e. Tabs are kept. It holds for a pipe as for a terminal: behind a pipe there may be one, and exact bytes are for machines.
+// Printable is a line of text from elsewhere as a person may have it: what could steer a terminal, turn letters around or be no character at all is
+// shown as its code, such as \x1b or \u202e. Tabs are kept. It holds for a pipe as for a terminal: behind a pipe there may be one, and exact bytes are
+// for machines.
 func Printable(line string) string {
 	for i := range len(line) {
 		if c := line[i]; (c < ' ' || c >= 0x7f) && c != '\t' {
