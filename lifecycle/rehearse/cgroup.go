@@ -126,6 +126,20 @@ func (b *bounds) facts(pids, memory int64) []lifecycle.Fact {
 	return []lifecycle.Fact{{Name: "processes", Value: p}, {Name: "memory", Value: m}}
 }
 
+// outOfMemory reports whether the kernel has killed a process for the bound of memory.
+func (b *bounds) outOfMemory() bool {
+	if b.memory == "" {
+		return false
+	}
+	dir := filepath.Dir(b.memory)
+	for line := range strings.Lines(readText(dir+"/memory.events") + "\n" + readText(dir+"/memory.oom_control") + "\n") { // versions 2 and 1
+		if n, ok := strings.CutPrefix(line, "oom_kill "); ok && strings.TrimSpace(n) != "0" {
+			return true
+		}
+	}
+	return false
+}
+
 func (b *bounds) remove() (err error) {
 	for _, dir := range b.dirs {
 		err = errors.Join(err, removeCgroup(dir))

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -88,6 +89,54 @@ var hostileCalls = map[string]func(arg string) error{
 		return err
 	},
 	"family of sockets that loads a module": func(string) error { _, err := unix.Socket(unix.AF_ALG, unix.SOCK_SEQPACKET, 0); return err },
+	"part of netlink that loads a module": func(string) error {
+		_, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_XFRM)
+		return err
+	},
+	"name in netlink that loads a module": func(string) error {
+		_, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_GENERIC)
+		return err
+	},
+	"request that loads a module": func(string) error {
+		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM, 0)
+		if err != nil {
+			return nil //nolint:nilerr // it is not what was to fail
+		}
+		for _, request := range []uintptr{siocGIFBR, siocGIFVLAN, siocBRADDBR} {
+			if err := raw(unix.SYS_IOCTL, uintptr(fd), request, uintptr(unsafe.Pointer(&[64]byte{}))); !errors.Is(err, unix.ENOPKG) {
+				return nil // the word of the module
+			}
+		}
+		return unix.ENOPKG
+	},
+	"line discipline that loads a module": func(string) error {
+		fd, err := unix.Open("/dev/ptmx", unix.O_RDWR, 0)
+		if err != nil {
+			return nil //nolint:nilerr // programs need these
+		}
+		return unix.IoctlSetPointerInt(fd, unix.TIOCSETD, 0)
+	},
+	"limit process 1": func(string) error {
+		var limit unix.Rlimit
+		if err := unix.Prlimit(1, unix.RLIMIT_NOFILE, nil, &limit); err != nil {
+			return err
+		}
+		return unix.Prlimit(1, unix.RLIMIT_NOFILE, &limit, nil)
+	},
+	"limit of core dumps by a pointer of which half is 0": func(string) error {
+		const at = 1 << 32
+		_, _, errno := unix.Syscall6(unix.SYS_MMAP, at, 4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_FIXED, ^uintptr(0), 0)
+		if errno != 0 {
+			return nil
+		}
+		if _, _, errno := unix.Syscall6(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_CORE, at, 0, 0, 0); errno != 0 { // of 0 bytes
+			return nil
+		}
+		if text, err := os.ReadFile("/proc/self/limits"); err != nil || !regexp.MustCompile(`core file size +1 +1 `).Match(text) {
+			return nil //nolint:nilerr // it is to be looked at
+		}
+		return unix.EPERM
+	},
 	"pair that loads a module": func(string) error {
 		if _, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0); err != nil {
 			return nil //nolint:nilerr // programs need these

@@ -23,6 +23,7 @@ import (
 type host struct {
 	t        *testing.T
 	dir      string // files that the copy shows
+	upper    string // where what is written in copies lies; "": in memory
 	runDir   string // a folder below /run, if it could be made, that the copy must not show
 	sentinel *exec.Cmd
 	mark     string // the name of a file that is made in copies alone
@@ -202,7 +203,7 @@ const refused = "refused"
 var attempts = []attempt{
 	{name: "write to devices", script: "for d in /dev/vda /dev/sda /dev/nvme0n1 /dev/mem /dev/kmsg /dev/kvm /dev/loop0; do [ -e $d ] && echo THERE; done; chmod 000 /dev/null /dev/zero; chown 1 /dev/null; echo x > /dev/vda; rm -f /dev/null /dev/tty; [ -b /dev/vda ] || echo none", want: "none"},
 	{name: "kill -9 -1", script: "kill -9 -1; echo still"},
-	{name: "kill process 1", script: "for s in 1 2 3 4 6 7 8 9 10 11 12 13 14 15 19 20 24 31; do kill -$s 1; done; sleep 0.1; echo alive", want: "alive"},
+	{name: "kill process 1", script: "for s in $(seq 64); do kill -$s 1; done; sleep 0.1; echo alive", want: "alive"},
 	{name: "remount", script: "mount -o remount,rw / || mount -o remount,rw,bind /proc/sys", want: refused},
 	{name: "mount --bind", script: "mount --bind /etc /mnt", want: refused},
 	{name: "mount proc", script: "mkdir -p /tmp/MARK; mount -t proc proc /tmp/MARK", want: refused},
@@ -232,7 +233,31 @@ var attempts = []attempt{
 // TestHostile runs what would ruin a host, and finds the host as it was.
 func TestHostile(t *testing.T) {
 	needSandbox(t)
+	testHostile(t, newHost(t), allAttempts())
+}
+
+// TestHostileOnDisk is the same where what is written lies in a folder of the host, which is empty again after each.
+func TestHostileOnDisk(t *testing.T) {
+	needSandbox(t)
 	h := newHost(t)
+	upper, err := os.MkdirTemp("/var/tmp", "walls-upper-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(upper) })
+	h.upper = upper
+	all := allAttempts()
+	for i := range all {
+		all[i].o.Upper = upper
+		if all[i].name == "fill" { // a disk is not bounded by its file system, but the sandbox ends
+			all[i].ends, all[i].want = true, ""
+		}
+	}
+	testHostile(t, h, all)
+}
+
+// allAttempts are the scripts, and the calls that no shell makes.
+func allAttempts() []attempt {
 	all := slices.Clone(attempts)
 	args := map[string]string{
 		"trace a host process": "PID", "signal a host process": "PID", "mknod disk": "/var/tmp", "mknod mem": "/var/tmp", "open a device": "DIR/disk",
@@ -249,6 +274,11 @@ func TestHostile(t *testing.T) {
 	for _, name := range []string{"DIR/socket", "@MARK", "RUN/socket"} {
 		all = append(all, attempt{name: "connect " + name, script: fmt.Sprintf("$SELF %s connect %s", hostileVerb, name), want: refused})
 	}
+	return all
+}
+
+func testHostile(t *testing.T, h *host, all []attempt) {
+	t.Helper()
 	offset := clockOffset()
 	for _, a := range all {
 		t.Run(a.name, func(t *testing.T) {
@@ -267,6 +297,9 @@ func TestHostile(t *testing.T) {
 				t.Errorf("it said %q, want %q in it", said, a.want)
 			}
 			h.same(before)
+			if left, err := os.ReadDir(h.upper); h.upper != "" && (err != nil || len(left) > 0) {
+				t.Errorf("the folder for the upper layer still has %v, %v", left, err)
+			}
 		})
 	}
 	if moved := clockOffset() - offset; moved.Abs() > time.Second {

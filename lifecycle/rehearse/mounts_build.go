@@ -30,12 +30,12 @@ type copier struct {
 	layers []Layer
 	made   map[string]bool // mount points
 	walls  []lifecycle.Fact
-	hidden []string // file systems that the copy does not show
-	shown  []string // that it shows for reading alone
-	dead   int      // sockets that lead nowhere
-	tried  int      // overlays, also those that could not be mounted
-	points []string // all mount points of the host
-	temp   string   // the folder on disk, in the namespace of the stage
+	hidden []string           // file systems that the copy does not show
+	shown  []string           // that it shows for reading alone
+	dead   int                // sockets that lead nowhere
+	tried  int                // overlays, also those that could not be mounted
+	points []string           // all mount points of the host
+	disk   *lifecycle.Scratch // the folder on disk, in the namespace of the stage; nil: memory
 }
 
 func (c *copier) fact(name, format string, args ...any) {
@@ -96,14 +96,16 @@ func (c *copier) build() error {
 }
 
 func (c *copier) openUpper() (int, error) {
-	temp, err := os.MkdirTemp(c.Upper, ".slipway-rehearsal-")
+	const prefix = ".slipway-rehearsal-"
+	lifecycle.SweepScratch(c.Upper, prefix, openWork) // of those that were killed
+	disk, err := lifecycle.NewScratch(c.Upper, prefix)
 	if err != nil {
 		return -1, &Refusal{What: "use " + c.Upper + " for what is written", Why: err.Error(), Remedy: "name an existing folder that may be written to"}
 	}
-	c.temp = temp
-	fd, err := unix.Open(temp, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	c.disk = disk
+	fd, err := unix.Open(disk.Dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return -1, fmt.Errorf("open %s: %w", temp, err)
+		return -1, fmt.Errorf("open %s: %w", disk.Dir, err)
 	}
 	return fd, nil
 }

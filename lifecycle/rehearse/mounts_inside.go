@@ -87,6 +87,12 @@ func (m *furnisher) proc() error {
 			return noRights("/proc", "cover /proc/"+name, err)
 		}
 	}
+	if m.HostNet {
+		// Every process and thread has files of the network in its folder, of which some can be written to, such as the lists of a firewall.
+		if err := unix.Mount("", at, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY|guarded, ""); err != nil {
+			return noRights("/proc", "make /proc of the copy for reading", err)
+		}
+	}
 	return os.Remove(empty)
 }
 

@@ -88,6 +88,19 @@ func noRights(proc, what string, err error) *Refusal {
 	return r
 }
 
+// noQuietCores refuses where the host takes core dumps by a socket of its own, as Linux can since 6.16: the kernel connects to it for every crash, in
+// whatever namespaces and with whatever limit, and nothing that a process can be given keeps it from that.
+func noQuietCores(proc string) error {
+	pattern := readText(proc + "/sys/kernel/core_pattern")
+	if !strings.HasPrefix(pattern, "@") {
+		return nil
+	}
+	return &Refusal{
+		What: "keep crashes in the sandbox", Why: "the host takes core dumps over a socket (kernel.core_pattern is " + pattern + "), which the kernel reaches for scripts too",
+		Remedy: "have root set another pattern for the time of the rehearsal: sysctl -w kernel.core_pattern=core",
+	}
+}
+
 func readText(path string) string {
 	data, err := os.ReadFile(path)
 	if err != nil {

@@ -47,6 +47,12 @@ func TestRefusals(t *testing.T) {
 	if !strings.Contains(r.Error(), "apparmor_restrict_unprivileged_userns=0") {
 		t.Errorf("noRights() = %v", r)
 	}
+	for pattern, want := range map[string]bool{"core": false, "": false, "|/usr/bin/handler %p": false, "/var/core.%p": false, "@/run/cores": true, "@@/run/cores\n": true} {
+		err := noQuietCores(fakeProc(t, map[string]string{"sys/kernel/core_pattern": pattern}))
+		if got := err != nil; got != want || want && !strings.Contains(err.Error(), "sysctl -w kernel.core_pattern=core") {
+			t.Errorf("noQuietCores() with %q = %v", pattern, err)
+		}
+	}
 }
 
 func fakeProc(t *testing.T, files map[string]string) string {
@@ -223,6 +229,27 @@ func FuzzTables(f *testing.F) {
 }
 
 // TestSubIDs reads /etc/subuid.
+func TestOutOfMemory(t *testing.T) {
+	for name, test := range map[string]struct {
+		file, text string
+		want       bool
+	}{
+		"none":      {"memory.events", "low 0\nmax 17\noom 0\noom_kill 0\noom_group_kill 0\n", false},
+		"version 2": {"memory.events", "low 0\nmax 17\noom 1\noom_kill 1\noom_group_kill 0\n", true},
+		"version 1": {"memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := fakeProc(t, map[string]string{test.file: test.text})
+			if got := (&bounds{memory: dir + "/memory.max"}).outOfMemory(); got != test.want {
+				t.Errorf("outOfMemory() = %v", got)
+			}
+		})
+	}
+	if (&bounds{}).outOfMemory() {
+		t.Error("out of memory that is not bounded")
+	}
+}
+
 func TestSubIDs(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "subuid")
 	if err := os.WriteFile(file, []byte("# none\nann:100000:65536\n1001:165536:65536\nbroken\n"), 0o644); err != nil {

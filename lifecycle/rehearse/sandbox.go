@@ -115,6 +115,9 @@ func Open(ctx context.Context, o Options) (*Sandbox, error) {
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
+	if r := noQuietCores("/proc"); r != nil {
+		return nil, r
+	}
 	userns, err := needsUserNamespace()
 	if err != nil {
 		return nil, err
@@ -255,10 +258,11 @@ func (s *Sandbox) Start(ctx context.Context, argv, env []string) (*Inside, error
 	return &Inside{Out: bufio.NewReader(s.out), In: s.in, s: s}, nil
 }
 
-// Wait waits until the process has ended, and with it all others of the sandbox. Its error tells of an exit status that is not 0.
+// Wait waits until the process has ended, and with it all others of the sandbox. Its error tells of an exit status that is not 0, and what ended it
+// if it did not end by itself.
 func (i *Inside) Wait() error {
 	err := i.s.line.ask(context.Background(), opWait, nil, nil)
-	return i.s.telling("rehearse", err)
+	return i.s.telling("the sandbox ended early", err)
 }
 
 // telling adds what the processes have said last.

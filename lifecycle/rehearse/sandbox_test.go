@@ -356,8 +356,31 @@ func TestHostNetwork(t *testing.T) {
 	if said, exit, _ := b.run("ip link set lo down || ip addr add 10.99.99.99/32 dev lo || echo 1 > /sys/class/net/lo/mtu"); exit == 0 {
 		t.Errorf("the network of the host was changed: %s", said)
 	}
+	// /proc/PID/net has files of the host's network.
+	for _, name := range []string{"self/comm", "thread-self/comm", "1/comm", "sys/vm/swappiness"} {
+		if said, exit, _ := b.run("echo 1 > /proc/" + name); exit == 0 || !strings.Contains(said, "Read-only file system") {
+			t.Errorf("/proc/%s can be written to: %s", name, said)
+		}
+	}
+	if said, exit, _ := b.run("grep -q lo: /proc/net/dev && echo out > /dev/stdout && echo err > /proc/self/fd/2 && ip -br link show lo"); exit != 0 {
+		t.Errorf("what programs need of /proc is not there: %s", said)
+	}
 	b.close()
 	h.same(before)
+}
+
+// TestPrograms: what looks at the network does so through the filter.
+func TestPrograms(t *testing.T) {
+	needSandbox(t)
+	b := openBox(t, Options{})
+	for _, script := range []string{
+		"ip address show lo", "ip route show", "ip -6 route show", "ss --tcp --udp --listening --numeric --processes", "ss --unix", "getent ahosts localhost",
+		"getent hosts 127.0.0.1", "ping -c 1 -W 5 127.0.0.1 || ! type ping", "perl -MSocket -e 'socket(S, AF_INET, SOCK_STREAM, getprotobyname(\"tcp\")) && socket(S, AF_INET, SOCK_DGRAM, 17) or die'",
+	} {
+		if said, exit, _ := b.run(script); exit != 0 || strings.Contains(said, "not supported") {
+			t.Errorf("%s: exit status %d: %s", script, exit, said)
+		}
+	}
 }
 
 // TestCounted: processes are counted where nothing of the kernel bounds them. A user has a limit besides.
@@ -407,7 +430,7 @@ func TestAsUser(t *testing.T) {
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}
-	said, err := run("^(TestHostile|TestChangesOfASandbox|TestDisk|TestKilled|TestStageKilled|TestReap|TestExitOfInside|TestHostNetwork|TestCounted|TestWritable)$")
+	said, err := run("^(TestHostile|TestHostileOnDisk|TestChangesOfASandbox|TestDisk|TestKilled|TestStageKilled|TestReap|TestExitOfInside|TestHostNetwork|TestPrograms|TestCounted|TestWritable)$")
 	if err != nil {
 		t.Errorf("as an ordinary user: %v\n%s", err, said)
 	}

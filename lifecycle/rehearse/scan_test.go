@@ -402,6 +402,23 @@ func TestLayerThatIsNotThere(t *testing.T) {
 	}
 }
 
+// A file system that the host has taken away in the meantime is nothing that a script has changed.
+func TestLowerThatWentAway(t *testing.T) {
+	root, other, upper := t.TempDir(), t.TempDir(), t.TempDir()
+	s := NewScanner([]Layer{{Upper: root, Lower: t.TempDir(), At: "/"}, {Upper: upper, Lower: filepath.Join(other, "gone"), At: "/mnt/gone"}}, nil)
+	must(t, os.Mkdir(filepath.Join(other, "gone"), 0o755), s.Mark(t.Context(), lifecycle.Install, false))
+	must(t, os.Remove(filepath.Join(other, "gone")), s.Mark(t.Context(), lifecycle.AfterInstall, true))
+	if list, omitted, err := s.Changes(t.Context(), ChangesOptions{}); len(list) > 0 || omitted > 0 || err != nil {
+		t.Errorf("Changes() = %v, %d, %v", list, omitted, err)
+	}
+	write(t, filepath.Join(upper, "kept"), "x")
+	must(t, s.Mark(t.Context(), lifecycle.ValidateService, true))
+	if list, _, err := s.Changes(t.Context(), ChangesOptions{}); len(list) != 1 || list[0].Path != "/mnt/gone/kept" || err != nil {
+		t.Errorf("Changes() = %v, %v; a script has made /mnt/gone/kept", list, err)
+	}
+	must(t, s.Close())
+}
+
 // What there is no room for in memory counts as omitted.
 func TestTooMany(t *testing.T) {
 	if !inside(t, false) {

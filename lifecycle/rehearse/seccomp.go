@@ -3,16 +3,15 @@ package rehearse
 import (
 	"fmt"
 	"runtime"
-	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// newNamespaces are the flags of clone and unshare that ask for a namespace; unshareTime is one of unshare alone.
+// newNamespaces are the flags of clone that ask for a namespace; plainUnshare are those of unshare that do not, whatever else it learns.
 const (
 	newNamespaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNET
-	unshareTime   = unix.CLONE_NEWTIME
+	plainUnshare  = unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SYSVSEM | unix.CLONE_VM | unix.CLONE_SIGHAND | unix.CLONE_THREAD
 )
 
 // refusedCalls are refused with EPERM on every architecture: mounts, namespaces of others, what acts on the kernel or on the whole machine,
@@ -32,115 +31,63 @@ var absentCalls = []uint32{unix.SYS_CLONE3, unix.SYS_IO_URING_SETUP, unix.SYS_IO
 // sysOpenTreeAttr is open_tree_attr of Linux 6.15, by its number on every architecture.
 const sysOpenTreeAttr = 467
 
-// Offsets into what a filter sees of a call: struct seccomp_data, little-endian.
-const (
-	seenNumber = 0
-	seenArch   = 4
-	seenArg0   = 16
-	seenArg1   = 24
-	seenArg2   = 32
-)
-
-// families are the sockets that there are. The kernel loads modules for others on request, and some reach the host beside every network namespace.
-var families = []uint32{unix.AF_UNIX, unix.AF_INET, unix.AF_INET6, unix.AF_NETLINK, unix.AF_PACKET}
-
-// filter builds a filter.
-type filter struct{ code []unix.SockFilter }
-
-func (f *filter) load(offset uint32) {
-	f.code = append(f.code, unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: offset})
-}
-
-func (f *filter) give(result uint32) {
-	f.code = append(f.code, unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: result})
-}
-
-// unless skips the given number of instructions if the comparison does not hold.
-func (f *filter) unless(how uint16, k uint32, skip uint8) {
-	f.code = append(f.code, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_K | how, K: k, Jf: skip})
-}
-
-func fails(errno uint32) uint32 { return unix.SECCOMP_RET_ERRNO | errno }
-
-// seccompFilter is the filter of the machine's architecture. It starts from all being allowed: deployment scripts may call anything that does not reach out.
+// seccompFilter is the filter of the machine's architecture. It starts from all being allowed: deployment scripts may call anything that does not
+// reach out.
 func seccompFilter() []unix.SockFilter {
 	f := &filter{}
 	f.load(seenArch)
-	f.unless(unix.BPF_JEQ, nativeArch, 1) // 32-bit programs: their numbers are others
-	f.code = append(f.code, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JA, K: 1})
-	f.give(fails(uint32(unix.ENOSYS)))
+	f.unless(unix.BPF_JEQ, nativeArch, func() { f.give(fails(unix.ENOSYS)) }) // 32-bit programs: their numbers are others
 	f.load(seenNumber)
 	if foreignNumbers != 0 {
-		f.unless(unix.BPF_JGE, foreignNumbers, 1)
-		f.give(fails(uint32(unix.ENOSYS)))
+		f.when(unix.BPF_JGE, foreignNumbers, func() { f.give(fails(unix.ENOSYS)) })
 	}
 	for _, list := range []struct {
 		calls []uint32
-		errno uint32
-	}{{refusedCalls, uint32(unix.EPERM)}, {refusedHere, uint32(unix.EPERM)}, {absentCalls, uint32(unix.ENOSYS)}} {
+		errno unix.Errno
+	}{{refusedCalls, unix.EPERM}, {refusedHere, unix.EPERM}, {absentCalls, unix.ENOSYS}} {
 		for _, n := range list.calls {
-			f.unless(unix.BPF_JEQ, n, 1)
-			f.give(fails(list.errno))
+			f.when(unix.BPF_JEQ, n, func() { f.give(fails(list.errno)) })
 		}
 	}
-	for n, flags := range map[uint32]uint32{unix.SYS_CLONE: newNamespaces, unix.SYS_UNSHARE: newNamespaces | unshareTime} {
-		f.unless(unix.BPF_JEQ, n, 4)
+	f.call(unix.SYS_CLONE, func() {
 		f.load(seenArg0)
-		f.unless(unix.BPF_JSET, flags, 1)
-		f.give(fails(uint32(unix.EPERM)))
-		f.give(unix.SECCOMP_RET_ALLOW)
-	}
-	f.coreLimits()
-	f.pairs()
+		f.when(unix.BPF_JSET, newNamespaces, func() { f.give(fails(unix.EPERM)) })
+	})
+	f.call(unix.SYS_UNSHARE, func() {
+		f.load(seenArg0)
+		f.when(unix.BPF_JSET, ^uint32(plainUnshare), func() { f.give(fails(unix.EPERM)) })
+	})
+	f.limits()
 	f.sockets()
+	f.requests()
 	f.give(unix.SECCOMP_RET_ALLOW)
 	return f.code
 }
 
-// coreLimits lets nobody change the limit of core dumps, and says that it was done: where the host pipes them to a program it would start that one outside of
-// the walls. See limitCores.
-func (f *filter) coreLimits() {
+// limits lets nobody change the limit of core dumps, and says that it was done: where the host pipes them to a program it would start that one
+// outside of the walls (see limitCores). Nor does it let a script limit process 1, in which the rehearsal runs.
+func (f *filter) limits() {
 	const done = unix.SECCOMP_RET_ERRNO // with error 0
-	f.unless(unix.BPF_JEQ, unix.SYS_SETRLIMIT, 4)
-	f.load(seenArg0)
-	f.unless(unix.BPF_JEQ, unix.RLIMIT_CORE, 1)
-	f.give(done)
-	f.give(unix.SECCOMP_RET_ALLOW)
-	f.unless(unix.BPF_JEQ, unix.SYS_PRLIMIT64, 6)
-	f.load(seenArg1)
-	f.unless(unix.BPF_JEQ, unix.RLIMIT_CORE, 3)
-	f.load(seenArg2)
-	f.unless(unix.BPF_JGT, 0, 1) // it sets, and does not just ask
-	f.give(done)
-	f.give(unix.SECCOMP_RET_ALLOW)
+	f.call(unix.SYS_SETRLIMIT, func() {
+		f.load(seenArg0)
+		f.when(unix.BPF_JEQ, unix.RLIMIT_CORE, func() { f.give(done) })
+	})
+	f.call(unix.SYS_PRLIMIT64, func() {
+		set := func(result uint32) { // it sets, and does not just ask: both halves of the pointer tell
+			for _, half := range []uint32{seenArg2, seenArg2 + 4} {
+				f.load(half)
+				f.unless(unix.BPF_JEQ, 0, func() { f.give(result) })
+			}
+		}
+		f.load(seenArg1)
+		f.when(unix.BPF_JEQ, unix.RLIMIT_CORE, func() { set(done) })
+		f.load(seenArg0)
+		f.when(unix.BPF_JEQ, 1, func() { set(fails(unix.EPERM)) })
+	})
 }
 
-// sockets gives those of families alone, and none of the kernel's audit, as where there is no audit: the messages of su and useradd would be in the
-// host's log.
-func (f *filter) sockets() {
-	f.unless(unix.BPF_JEQ, unix.SYS_SOCKET, uint8(2*len(families)+6))
-	f.load(seenArg0)
-	for _, family := range families {
-		f.unless(unix.BPF_JEQ, family, 1)
-		f.code = append(f.code, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JA, K: uint32(2*(len(families)-1-slices.Index(families, family)) + 1)})
-	}
-	f.give(fails(uint32(unix.EAFNOSUPPORT)))
-	f.unless(unix.BPF_JEQ, unix.AF_NETLINK, 3)
-	f.load(seenArg2)
-	f.unless(unix.BPF_JEQ, unix.NETLINK_AUDIT, 1)
-	f.give(fails(uint32(unix.EPROTONOSUPPORT)))
-}
-
-// pairs gives those of AF_UNIX alone, which no other of families has: the kernel loads the module of a family for a pair as it does for a socket.
-func (f *filter) pairs() {
-	f.unless(unix.BPF_JEQ, unix.SYS_SOCKETPAIR, 4)
-	f.load(seenArg0)
-	f.unless(unix.BPF_JEQ, unix.AF_UNIX, 1)
-	f.give(unix.SECCOMP_RET_ALLOW)
-	f.give(fails(uint32(unix.EAFNOSUPPORT)))
-}
-
-// limitCores sets the limit that keeps a program which takes core dumps from being started, for this process and all that it starts.
+// limitCores sets the limit that keeps a program which takes core dumps from being started, and a file from being written, for this process and all
+// that it starts. A socket that takes them asks for no limit: see noQuietCores.
 func limitCores() error {
 	return unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{Cur: 1, Max: 1}) // 0 would not: core(5)
 }

@@ -129,13 +129,7 @@ type stage struct {
 
 func (s *stage) answer(op string, body json.RawMessage) (any, error) {
 	if op == opWait {
-		<-s.insideEnded
-		s.whyMu.Lock()
-		defer s.whyMu.Unlock()
-		if s.why != "" {
-			return nil, errors.New(s.why)
-		}
-		return nil, s.insideErr
+		return nil, s.ended()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -219,7 +213,11 @@ func (s *stage) open(b openBody) (any, error) {
 	if !b.NoCgroups {
 		s.bounds = makeBounds(b.PIDs, b.Memory)
 	}
-	return openAnswer{Walls: append(s.copier.walls, s.bounds.facts(b.PIDs, b.Memory)...), Cgroups: s.bounds.dirs, Folder: s.copier.temp}, nil
+	a := openAnswer{Walls: append(s.copier.walls, s.bounds.facts(b.PIDs, b.Memory)...), Cgroups: s.bounds.dirs}
+	if s.copier.disk != nil {
+		a.Folder = s.copier.disk.Dir
+	}
+	return a, nil
 }
 
 func (c *copier) leaveOut(name string) bool {

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -30,7 +32,7 @@ func (s *stage) watch(pid int) {
 		go s.every(countEvery, func() bool {
 			names, err := filepath.Glob("/proc/" + strconv.Itoa(pid) + "/root/proc/[0-9]*")
 			if err == nil && int64(len(names)) > s.copier.PIDs {
-				end(fmt.Sprintf("the sandbox was ended: more than %d processes lived in it", s.copier.PIDs))
+				end(fmt.Sprintf("more than %d processes lived in it", s.copier.PIDs))
 				return false
 			}
 			return true
@@ -46,11 +48,33 @@ func (s *stage) watch(pid int) {
 	least := max(int64(st.Bavail)*st.Bsize-s.copier.Size, diskReserve)
 	go s.every(diskEvery, func() bool {
 		if unix.Statfs(s.copier.store, &st) == nil && int64(st.Bavail)*st.Bsize < least {
-			end(fmt.Sprintf("the sandbox was ended: what may be written into %s, %s, is used up", s.copier.Upper, bytesText(s.copier.Size)))
+			end(fmt.Sprintf("what may be written into %s, %s, is used up", s.copier.Upper, bytesText(s.copier.Size)))
 			return false
 		}
 		return true
 	})
+}
+
+// ended waits for the end of the inside, and says why it was none of its own.
+func (s *stage) ended() error {
+	<-s.insideEnded
+	s.whyMu.Lock()
+	defer s.whyMu.Unlock()
+	var exit *exec.ExitError
+	switch {
+	case s.why != "":
+		return errors.New(s.why)
+	case !errors.As(s.insideErr, &exit):
+		return s.insideErr
+	}
+	status, _ := exit.Sys().(syscall.WaitStatus)
+	switch {
+	case status.Signaled() && s.bounds.outOfMemory():
+		return fmt.Errorf("its processes used more memory than they may, and the kernel ended the first of them (%w)", exit)
+	case status.Signaled():
+		return fmt.Errorf("the first of its processes was ended from outside of it (%w)", exit)
+	}
+	return fmt.Errorf("the first of its processes failed (%w)", exit)
 }
 
 func (s *stage) every(interval time.Duration, look func() bool) {
@@ -83,7 +107,7 @@ func (s *stage) close() error {
 	if s.bounds != nil {
 		err = errors.Join(err, s.bounds.remove())
 	}
-	if s.copier != nil && s.copier.temp != "" {
+	if s.copier != nil && s.copier.disk != nil {
 		err = errors.Join(err, s.copier.clear())
 	}
 	return err
@@ -111,8 +135,8 @@ func (c *copier) clear() error {
 		}
 		_ = unix.Unmount(c.store, unix.MNT_DETACH)
 	}
-	if e := os.Remove(c.temp); e != nil && !errors.Is(e, os.ErrNotExist) {
+	if e := os.Remove(c.disk.Dir); e != nil && !errors.Is(e, os.ErrNotExist) {
 		err = errors.Join(err, e)
 	}
-	return err
+	return errors.Join(err, c.disk.Leave())
 }

@@ -53,7 +53,7 @@ func (t *tour) run() error {
 	defer closeFolder(up)
 	top := &t.tops[t.index]
 	low, foreign, err := openLower(t.layer.Lower)
-	if barred(err) {
+	if barred(err) || gone(err) { // gone: the host has unmounted it since, and removed the folder
 		return t.folder(top, up, -1, strings.TrimSuffix(t.layer.At, "/"))
 	}
 	if err != nil {

@@ -60,6 +60,18 @@ func clip(text string, most int) string {
 	return short
 }
 
+// Printable is a line of text from elsewhere as a person may have it: what could steer a terminal, turn letters around or be no character at all is
+// shown as its code, such as \x1b or \u202e. Tabs are kept. It holds for a pipe as for a terminal: behind a pipe there may be one, and exact bytes are
+// for machines.
+func Printable(line string) string {
+	for i := range len(line) {
+		if c := line[i]; (c < ' ' || c >= 0x7f) && c != '\t' {
+			return plain(line, true)
+		}
+	}
+	return line
+}
+
 // pieces takes text apart: what can be shown as it is, and codes for what cannot. Tabs are kept if keepTab says so.
 func pieces(text string, keepTab bool, yield func(piece string, code bool)) {
 	from := 0
@@ -69,7 +81,7 @@ func pieces(text string, keepTab bool, yield func(piece string, code bool)) {
 			continue
 		}
 		r, n := utf8.DecodeRuneInString(text[i:])
-		if r >= utf8.RuneSelf && (r != utf8.RuneError || n > 1) && strconv.IsPrint(r) {
+		if r >= utf8.RuneSelf && (r != utf8.RuneError || n > 1) && strconv.IsGraphic(r) {
 			i += n
 			continue
 		}

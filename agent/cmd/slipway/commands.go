@@ -94,11 +94,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 	var exit *exitError
 	if errors.As(err, &exit) {
 		if text := exit.Error(); text != "" {
-			fmt.Fprintln(stderr, "slipway: "+text)
+			fmt.Fprintln(stderr, "slipway: "+printableText(text))
 		}
 		return exit.code
 	}
-	fmt.Fprintln(stderr, "slipway: "+err.Error())
+	fmt.Fprintln(stderr, "slipway: "+printableText(err.Error()))
 	return exitUsage
 }
 

@@ -102,6 +102,7 @@ func (d *daemon) run(ctx context.Context) error {
 		return &exitError{exitFailure, err}
 	}
 	defer engine.Close()
+	sweepScratch(d.cfg.RootDir)
 	listen, stopServing, err := d.serveHealth(ctx)
 	if err != nil {
 		return &exitError{exitFailure, err}

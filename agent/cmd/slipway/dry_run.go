@@ -43,8 +43,8 @@ deployed in the copy first, so that only what the next deployment changes is sho
 It runs as root, and as an ordinary user where the kernel grants user namespaces. Where no sandbox can be had nothing is run, and it is said why.
 Ctrl-C ends the sandbox and all in it at once.
 
-Exit codes: 0 the rehearsal succeeded, and the plan came true; 1 the deployment would fail, its application would not be well, or the rehearsal
-did what no plan had said; 2 there is no such option or argument; 4 no sandbox can be had here, nothing was run; 78 the
+Exit codes: 0 the rehearsal succeeded, and the plan came true; 1 the deployment would fail, its application would not be well, the rehearsal
+did what no plan had said, or the sandbox ended early; 2 there is no such option or argument; 4 no sandbox can be had here, nothing was run; 78 the
 configuration is wrong.`
 
 const dryRunExamples = `  slipway dry-run build/app.zip
@@ -182,11 +182,12 @@ type dryRun struct {
 
 // run is the whole rehearsal, from the bundle to the exit code.
 func (r *dryRun) run(ctx context.Context) error {
-	var err error
-	if r.work, err = scratch(r.cfg.RootDir); err != nil {
+	work, err := scratch(r.cfg.RootDir)
+	if err != nil {
 		return failed(err)
 	}
-	defer os.RemoveAll(r.work)
+	defer work.Remove() //nolint:errcheck // the next one sweeps it
+	r.work = work.Dir
 	r.secrets = r.p.secrets(r.cfg)
 	r.view = newDryRunView(r)
 	if err := r.prepare(ctx); err != nil {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 
 	"slipway/hooks"
@@ -99,10 +100,27 @@ func (r *dryRun) carryOut(ctx context.Context, box *rehearse.Sandbox) error {
 	said := r.listen(ctx, box, in)
 	in.In.Close()
 	left := in.Wait()
-	if said != nil {
-		return said
+	if left != nil && (said == nil || isEndedEarly(said)) {
+		return r.endedEarly(left)
 	}
-	return left
+	return said
+}
+
+// errEndedEarly says that the process in the sandbox is gone without a word. Why that is it cannot tell itself.
+var errEndedEarly = errors.New("the process in the sandbox ended before it had told how the deployment did")
+
+// isEndedEarly reports whether an error is what is seen of the end of the process in the sandbox.
+func isEndedEarly(err error) bool {
+	return errors.Is(err, errEndedEarly) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.EPIPE)
+}
+
+// endedEarly says at what that was.
+func (r *dryRun) endedEarly(err error) error {
+	at := "before the first event"
+	if ev := r.lastEvent(); ev != "" {
+		at = "at " + string(ev)
+	}
+	return fmt.Errorf("the rehearsal came to its end %s: %w; nothing of this host was touched", at, err)
 }
 
 // activeUnits are the services that systemd runs on this host, as their cgroups tell.
@@ -131,7 +149,7 @@ func (r *dryRun) listen(ctx context.Context, box *rehearse.Sandbox, in *rehearse
 		m, err := hear(in.Out)
 		switch {
 		case errors.Is(err, io.EOF):
-			return errors.New("the process in the sandbox ended before it had told how the deployment did")
+			return errEndedEarly
 		case err != nil:
 			return err
 		case m.Error != "":

@@ -56,22 +56,6 @@ func TestDryRunEnvironment(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	variables := func(text string) (list []string) {
-		for line := range strings.Lines(text) {
-			if _, after, ok := strings.Cut(line, "[stdout]"); ok {
-				line = after
-			}
-			name, _, ok := strings.Cut(strings.TrimSpace(line), "=")
-			switch {
-			case !ok || strings.Contains(name, " "):
-			case name == "DEPLOYMENT_ID" || name == "SLIPWAY_DEADLINE": // other in every deployment
-				list = append(list, name)
-			default:
-				list = append(list, strings.TrimSpace(line))
-			}
-		}
-		return list
-	}
 	rehearsed := variables(outputOf(eventOf(t, a, lifecycle.AfterInstall)))
 	if want := variables(string(log)); !slices.Equal(rehearsed, want) {
 		t.Errorf("in the rehearsal:\n%s\nin the deployment:\n%s", strings.Join(rehearsed, "\n"), strings.Join(want, "\n"))
@@ -80,6 +64,78 @@ func TestDryRunEnvironment(t *testing.T) {
 		if !slices.Contains(rehearsed, want) {
 			t.Errorf("%s is not among\n%s", want, strings.Join(rehearsed, "\n"))
 		}
+	}
+}
+
+// variables are those that a script has printed with env.
+func variables(text string) (list []string) {
+	for line := range strings.Lines(text) {
+		if _, after, ok := strings.Cut(line, "[stdout]"); ok {
+			line = after
+		}
+		name, _, ok := strings.Cut(strings.TrimSpace(line), "=")
+		switch {
+		case !ok || strings.Contains(name, " "):
+		case name == "DEPLOYMENT_ID" || name == "SLIPWAY_DEADLINE": // other in every deployment
+			list = append(list, name)
+		default:
+			list = append(list, strings.TrimSpace(line))
+		}
+	}
+	return list
+}
+
+// X-8, V-76, V-112, V-113: what is kept from scripts in a deployment is kept from them in a rehearsal.
+func TestDryRunEnvironmentOfThePerson(t *testing.T) {
+	needsSandbox(t)
+	always := []string{
+		"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AMAZON_SECRET_ACCESS_KEY", "AWS_CREDENTIAL_FILE", "CODEDEPLOY_GITHUB_TOKEN",
+		"NOTIFY_SOCKET", "INVOCATION_ID", "SLIPWAY_SOMETHING",
+	}
+	for _, test := range []struct {
+		options string
+		kept    []string
+		gone    []string
+	}{
+		{"", []string{"MINE", "LD_LIBRARY_PATH", "GITHUB_TOKEN"}, nil},
+		{":strip_loader_env_in_hooks: true\n", []string{"MINE"}, []string{"LD_LIBRARY_PATH"}},
+		{":restrict_hook_env_to_allowlist: true\n", []string{"PATH", "HOME"}, []string{"MINE", "LD_LIBRARY_PATH", "GITHUB_TOKEN"}},
+	} {
+		t.Run(test.options, func(t *testing.T) {
+			d := newDesk(t)
+			d.write("T.yml", d.read("T.yml")+test.options)
+			d.env = []string{"MINE=of the person", "LD_LIBRARY_PATH=/nowhere", "GITHUB_TOKEN=of-the-person", "HOME=/root"}
+			for _, name := range always {
+				d.env = append(d.env, name+"=kept-from-scripts")
+			}
+			at := d.tree("b", map[string]string{"appspec.yml": appspecFor("", "AfterInstall"), "scripts/afterinstall.sh": "#!/bin/sh\nenv | sort\n"})
+			rehearsed := variables(outputOf(eventOf(t, d.rehearsed(0, at), lifecycle.AfterInstall)))
+			has := func(name string) bool {
+				return slices.ContainsFunc(rehearsed, func(kv string) bool { return strings.HasPrefix(kv, name+"=") })
+			}
+			for _, name := range append(test.gone, always...) {
+				if has(name) {
+					t.Errorf("a script sees %s", name)
+				}
+			}
+			for _, name := range test.kept {
+				if !has(name) {
+					t.Errorf("a script does not see %s, of %q", name, rehearsed)
+				}
+			}
+			code, out, errs := d.run("slipway", "local", at, "--config", "T.yml", "--json")
+			var real jsonLocal
+			if err := json.Unmarshal([]byte(out), &real); err != nil || code != 0 {
+				t.Fatalf("code %d, %v\n%s", code, err, errs)
+			}
+			log, err := os.ReadFile(real.ScriptsLog)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := variables(string(log)); !slices.Equal(rehearsed, want) {
+				t.Errorf("in the rehearsal:\n%s\nin the deployment:\n%s", strings.Join(rehearsed, "\n"), strings.Join(want, "\n"))
+			}
+		})
 	}
 }
 

@@ -33,6 +33,7 @@ func (p *program) guest(ctx context.Context, cfg *config.Config) (*lifecycle.Eng
 func (p *program) guestOptions(cfg *config.Config, log *zap.Logger) lifecycle.Options {
 	syscall.Umask(0o022) // what a hook makes must not depend on who is logged in
 	outliveReader()
+	sweepScratch(cfg.RootDir)
 	o := p.engineOptions(cfg, p.settings(cfg, nil), contain(cfg, log.Named("hooks")), log)
 	o.Guest, o.Fetcher = true, &lateFetcher{}
 	o.Secrets = func() []string { return p.secrets(cfg) }

@@ -131,5 +131,5 @@ func (k *known) line(past *lifecycle.Past) string {
 	if to := past.BroughtBack(); to != "" {
 		outcome += fmt.Sprintf(" (undo of %s, back to %s)", past.Undoes, to)
 	}
-	return fmt.Sprintf("%s %s\t%s\t%s\t%s\t%s\t%s", mark, local(past.Last), past.Deployment, k.name(past.Group), or(k.revision(past), "-"), took, outcome)
+	return fmt.Sprintf("%s %s\t%s\t%s\t%s\t%s\t%s", mark, local(past.Last), printable(past.Deployment), printable(k.name(past.Group)), or(printable(k.revision(past)), "-"), took, printable(outcome))
 }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 
 	"github.com/google/renameio/v2"
@@ -59,20 +58,11 @@ func (p *program) lintFix(ctx context.Context, s *lintSubject, o lintOptions) er
 // showChange writes a change as a unified diff.
 func showChange(out io.Writer, name string, c lint.Change) {
 	if text := textdiff.Unified(name, name, string(c.Before), string(c.After)); text != "" {
-		fmt.Fprintln(out, printableLines(text))
+		fmt.Fprintln(out, printableText(text))
 	}
 	if c.Was != c.Mode {
 		fmt.Fprintf(out, "mode of %s: %04o, was %04o\n\n", printable(name), c.Mode, c.Was)
 	}
-}
-
-// printableLines is printable for text of several lines: the end of each is kept, a carriage return before it shows.
-func printableLines(text string) string {
-	var b strings.Builder
-	for line := range strings.Lines(text) {
-		b.WriteString(printable(strings.TrimSuffix(line, "\n")) + "\n")
-	}
-	return b.String()
 }
 
 // mendFile puts the new content in place of the old one in one step, with the mode and the owner that the file has. After a crash there is

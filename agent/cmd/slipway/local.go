@@ -85,7 +85,7 @@ func (p *program) local(ctx context.Context, o *localOptions) error {
 		return failed(err)
 	}
 	for _, note := range r.notes {
-		fmt.Fprintln(p.stderr, "slipway: "+note)
+		fmt.Fprintln(p.stderr, "slipway: "+printable(note))
 	}
 	view := newLocalView(p, o.given(optJSON))
 	run := &localRun{p: p, cfg: cfg, request: r, d: d, began: time.Now(), view: view}

@@ -34,7 +34,7 @@ func (p *program) codedeployLocal(args []string) int {
 	o, err := parseLocal(args, false)
 	switch {
 	case err != nil:
-		fmt.Fprintf(p.stdout, "%v\n\n", err)
+		fmt.Fprintf(p.stdout, "%s\n\n", printableText(err.Error()))
 		p.localHelp()
 		return exitFailure
 	case o.given(optHelp): // help and version do not succeed (L-10)
@@ -49,7 +49,7 @@ func (p *program) codedeployLocal(args []string) int {
 	defer stop()
 	run, err := p.compatible(ctx, o)
 	if err != nil {
-		fmt.Fprintln(p.errorsOf(err), "ERROR: "+err.Error())
+		fmt.Fprintln(p.errorsOf(err), "ERROR: "+printableText(err.Error()))
 		return exitFailure
 	}
 	if run.outcome != outcomeSucceeded {
@@ -71,7 +71,7 @@ func (p *program) compatible(ctx context.Context, o *localOptions) (*localRun, e
 		return nil, invalid("%v", err)
 	}
 	for _, note := range r.notes {
-		fmt.Fprintln(p.stderr, localName+": "+note)
+		fmt.Fprintln(p.stderr, localName+": "+printable(note))
 	}
 	d, err := r.deployment()
 	if err != nil {
@@ -104,10 +104,10 @@ func (p *program) compatibleRun(ctx context.Context, run *localRun) (err error) 
 		return fmt.Errorf("%s failed: %w", last.Event, cmp.Or(run.failed.Err, errors.New(last.Message)))
 	}
 	if path := cmp.Or(run.failed.Path, run.failed.Script); path != "" {
-		fmt.Fprintf(p.stdout, "The local deployment failed in the script %s\n", path)
+		fmt.Fprintf(p.stdout, "The local deployment failed in the script %s\n", printable(path))
 	}
 	writeEvent(p.stderr, last)
-	fmt.Fprintln(p.stderr, localName+": "+run.state())
+	fmt.Fprintln(p.stderr, localName+": "+printableText(run.state()))
 	return nil
 }
 

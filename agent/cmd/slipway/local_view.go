@@ -79,7 +79,7 @@ func (v *localView) start(r *localRun) {
 		return
 	}
 	v.follow = hooks.NewLogReader(r.scriptsLog())
-	fmt.Fprintf(v.out, "deploying %s to this host\n  as          %s\n  group       %s\n  folder      %s\n", printable(r.d.Revision.String()), r.d.ID, printable(r.d.GroupID), r.folder())
+	fmt.Fprintf(v.out, "deploying %s to this host\n  as          %s\n  group       %s\n  folder      %s\n", printable(r.d.Revision.String()), printable(r.d.ID), printable(r.d.GroupID), printable(r.folder()))
 	v.over.Go(func() {
 		tick := time.NewTicker(viewTick)
 		defer tick.Stop()
@@ -180,9 +180,9 @@ func (v *localView) catchUp() {
 		}
 		switch e := hooks.ParseEntry(line); e.Kind {
 		case hooks.EntryStdout:
-			v.line("", "    | "+e.Text)
+			v.line("", "    | "+saidLine(e.Text))
 		case hooks.EntryStderr:
-			v.line(colorBad, "    ! "+e.Text)
+			v.line(colorBad, "    ! "+saidLine(e.Text))
 		}
 	}
 }

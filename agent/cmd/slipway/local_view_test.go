@@ -100,7 +100,7 @@ func TestLocalOnTerminal(t *testing.T) {
 			shown, _, wait := onTerminal(t, d.command("slipway", "local", d.slow("sleep 0.5\n"), "-c", "T.yml"), columns)
 			wait()
 			text := shown.String()
-			for _, want := range []string{"    | one �[31mred", "    ! two", "    | three", "  files       1 added, 0 replaced, 0 removed, 0 unchanged"} {
+			for _, want := range []string{`    | one \x1b[31mred`, "    ! two", "    | three", "  files       1 added, 0 replaced, 0 removed, 0 unchanged"} {
 				if !strings.Contains(text, want) {
 					t.Errorf("%q is not shown:\n%q", want, text)
 				}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -209,15 +208,14 @@ type logPrinter struct {
 	out     *bufio.Writer
 	asJSON  bool
 	headers bool // say whose the lines are that follow
-	tty     bool
 	colours bool
 	known   *known
 	last    [3]string // whose lines were printed last
 }
 
 func newLogPrinter(p *program, asJSON, headers bool, k *known) *logPrinter {
-	tty, colours := p.terminal()
-	return &logPrinter{out: bufio.NewWriterSize(p.stdout, 64<<10), asJSON: asJSON, headers: headers, tty: tty, colours: colours, known: k}
+	_, colours := p.terminal()
+	return &logPrinter{out: bufio.NewWriterSize(p.stdout, 64<<10), asJSON: asJSON, headers: headers, colours: colours, known: k}
 }
 
 // terminal reports whether the output is read by a person, and whether it may have colours.
@@ -256,12 +254,8 @@ func (p *logPrinter) line(l logLine) error {
 			return err
 		}
 	}
-	if !p.tty {
-		_, err := p.out.Write(l.raw)
-		return err
-	}
 	style := map[string]string{hooks.EntryStderr: sgrRed, hooks.EntryEvent: sgrBold + sgrCyan, hooks.EntryScript: sgrCyan}[l.entry().Kind]
-	return p.styled(style, printable(strings.TrimSuffix(string(l.raw), "\n")))
+	return p.styled(style, saidLine(string(l.raw)))
 }
 
 // header says whose the lines are that follow, where that changes.

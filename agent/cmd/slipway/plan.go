@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
@@ -159,9 +158,9 @@ func (p *program) plan(ctx context.Context, cfg *config.Config, given string, o 
 	if err != nil {
 		return failed(err)
 	}
-	defer os.RemoveAll(work)
-	archive := filepath.Join(work, "deployment-archive")
-	_, refused := unpackFor(ctx, &bundle.Fetcher{}, rev, filepath.Join(work, "bundle"), archive, p.settings(cfg, nil).Limits)
+	defer work.Remove() //nolint:errcheck // the next one sweeps it
+	archive := filepath.Join(work.Dir, "deployment-archive")
+	_, refused := unpackFor(ctx, &bundle.Fetcher{}, rev, filepath.Join(work.Dir, "bundle"), archive, p.settings(cfg, nil).Limits)
 	if err := o.foresee(ctx, p, cfg, archive, refused); err != nil {
 		return err
 	}
@@ -301,8 +300,9 @@ func beginsAsZip(path string) bool {
 const scratchPrefix = ".slipway-plan-"
 
 // scratch makes a folder for the copy of the bundle: on the file system of the deployment root where that may be written to, so that space is
-// reckoned as Install does, else where temporary files go. Scripts are looked at in it, for which other users have to be let in.
-func scratch(root string) (string, error) {
+// reckoned as Install does, else where temporary files go. Scripts are looked at in it, for which other users have to be let in. What plans and rehearsals
+// that were killed have left is removed.
+func scratch(root string) (*lifecycle.Scratch, error) {
 	at := root
 	for {
 		if info, err := os.Stat(at); err == nil && info.IsDir() || at == filepath.Dir(at) {
@@ -310,25 +310,26 @@ func scratch(root string) (string, error) {
 		}
 		at = filepath.Dir(at)
 	}
-	dir, err := os.MkdirTemp(at, scratchPrefix)
+	sweepScratch(at)
+	work, err := lifecycle.NewScratch(at, scratchPrefix)
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
 		at = os.TempDir()
-		dir, err = os.MkdirTemp(at, scratchPrefix)
-	}
-	old, _ := filepath.Glob(filepath.Join(at, scratchPrefix+"*"))
-	for _, name := range old { // of a plan that was killed
-		if info, err := os.Lstat(name); err == nil && info.IsDir() && time.Since(info.ModTime()) > 24*time.Hour {
-			os.RemoveAll(name)
-		}
+		sweepScratch(at)
+		work, err = lifecycle.NewScratch(at, scratchPrefix)
 	}
 	if err == nil {
-		err = os.Chmod(dir, 0o755)
+		if err = os.Chmod(work.Dir, 0o755); err != nil {
+			_ = work.Remove()
+		}
 	}
 	if err != nil {
-		return "", fmt.Errorf("make a temporary folder for the bundle: %w", err)
+		return nil, fmt.Errorf("make a temporary folder for the bundle: %w", err)
 	}
-	return dir, nil
+	return work, nil
 }
+
+// sweepScratch removes what plans and rehearsals that were killed have left in a folder.
+func sweepScratch(at string) { lifecycle.SweepScratch(at, scratchPrefix, nil) }
 
 // unpackFor brings a bundle into a file and makes the archive of it, as DownloadBundle would.
 func unpackFor(ctx context.Context, from lifecycle.Fetcher, rev bundle.Revision, name, archive string, limits bundle.Limits) (bundle.Object, error) {

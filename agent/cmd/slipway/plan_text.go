@@ -118,7 +118,7 @@ func (n planCounts) String() string {
 // write tells the plan to a person: first what would come of it, then why and how.
 func (o *planned) write(out io.Writer) error {
 	p := o.preview
-	fmt.Fprintf(out, "%s\n  for group %s, %s\n", o.bundle, o.group, o.kind.Title)
+	fmt.Fprintf(out, "%s\n  for group %s, %s\n", printable(o.bundle), printable(o.group), o.kind.Title)
 	o.writeVerdict(out)
 	fmt.Fprintln(out, "\nevents")
 	for i := range p.Events {
@@ -165,7 +165,7 @@ func (o *planned) writeVerdict(out io.Writer) {
 		if i > 0 {
 			also = "also "
 		}
-		fmt.Fprintf(out, "\n%s%s\n", also, verdict(&problems[i]))
+		fmt.Fprintf(out, "\n%s%s\n", also, printableText(verdict(&problems[i])))
 		writeIndented(out, o.plain(problems[i].Err.Error()))
 	}
 }
@@ -210,7 +210,7 @@ func (o *planned) writeForecast(out io.Writer, f *lifecycle.Forecast) {
 		}
 		text += ", up to " + spanText(f.Timeouts)
 	}
-	fmt.Fprintf(out, "  %-18s  %s\n", f.Event, text)
+	fmt.Fprintf(out, "  %-18s  %s\n", f.Event, printable(text))
 	for i := range f.Scripts {
 		s := &f.Scripts[i]
 		fmt.Fprintf(out, "    %s  as %s, up to %s%s\n", printable(s.Location), printable(runsAs(s)), spanText(s.Timeout), scriptNote(s))

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"strings"
 	"syscall"
 	"time"
 
@@ -228,13 +227,4 @@ func things(n int) string {
 		return "1 change"
 	}
 	return fmt.Sprintf("%d changes", n)
-}
-
-// printableText makes the control characters of a text visible, line by line.
-func printableText(s string) string {
-	var b strings.Builder
-	for line := range strings.Lines(s) {
-		b.WriteString(printable(strings.TrimSuffix(line, "\n")) + "\n")
-	}
-	return b.String()
 }

@@ -14,22 +14,20 @@ import (
 
 // scriptView prints what scripts do while they do it, for a person: run-hook and dry-run show a run in the same lines.
 type scriptView struct {
-	out          *bufio.Writer
-	tty, colours bool
-	err          error // why something could not be printed
+	out     *bufio.Writer
+	colours bool
+	err     error // why something could not be printed
 }
 
 func (p *program) newScriptView(to io.Writer) *scriptView {
 	v := &scriptView{out: bufio.NewWriterSize(to, 64<<10)}
-	v.tty, v.colours = p.terminal()
+	_, v.colours = p.terminal()
 	return v
 }
 
-// line prints a line. A terminal gets nothing that could steer it.
+// line prints a line, or several of our own.
 func (v *scriptView) line(style, text string) {
-	if v.tty {
-		text = printable(text)
-	}
+	text = printableText(text)
 	if style != "" && v.colours {
 		text = style + text + sgrReset
 	}
@@ -64,6 +62,7 @@ const (
 
 // said prints what a script has said, or the agent about it. The headers of the log are ours to print.
 func (v *scriptView) said(kind, text string) {
+	text = saidLine(text)
 	switch kind {
 	case hooks.EntryEvent, hooks.EntryScript:
 	case hooks.EntryStdout:
@@ -95,6 +94,8 @@ func userName(runAs string) string {
 func (v *scriptView) ended(s *jsonScript, started bool) {
 	how, style := fmt.Sprintf("exit code %d", s.Exit), sgrGreen
 	switch {
+	case !started && s.Code == int(lifecycle.FailedAfterReboot): // who watched over it is gone
+		how = "how it ended is not known"
 	case !started:
 		how = "not started"
 	case s.Signal != "":

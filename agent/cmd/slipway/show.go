@@ -99,7 +99,7 @@ func (k *known) show(out io.Writer, p *lifecycle.Past) error {
 	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
 	row := func(name, text string) {
 		if text != "" {
-			fmt.Fprintf(w, "%s\t%s\n", name, text)
+			fmt.Fprintf(w, "%s\t%s\n", name, printable(text))
 		}
 	}
 	_, outcome := k.outcome(p)
@@ -176,14 +176,4 @@ func writeIndented(out io.Writer, text string) {
 		}
 		fmt.Fprintln(out, line)
 	}
-}
-
-// printable keeps what a script has said from steering the terminal.
-func printable(line string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' && r != '\t' || r == 0x7f || r >= 0x80 && r < 0xa0 {
-			return '\uFFFD'
-		}
-		return r
-	}, line)
 }
