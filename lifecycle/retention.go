@@ -156,6 +156,7 @@ func (r root) removeDeployment(p Prunable) error {
 		return fmt.Errorf("remove an old deployment: %w", err)
 	}
 	os.Remove(r.originFile(p.Group, p.Deployment))
+	r.forgetChanges(p.Group, p.Deployment)
 	return nil
 }
 
