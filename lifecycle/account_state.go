@@ -89,7 +89,12 @@ func (t *telling) changes() {
 	}
 	switch _, did := installed(p); {
 	case err == nil:
-		a.FilesRecorded, a.Files, a.FilesOmitted = true, append(a.Files, c.Files...), max(c.Omitted, 0)
+		a.FilesRecorded, a.FilesOmitted = true, max(c.Omitted, 0)
+		for _, f := range c.Files {
+			if f != nil {
+				a.Files = append(a.Files, *f)
+			}
+		}
 		if c.Note != "" {
 			a.Notes = append(a.Notes, c.Note)
 		}

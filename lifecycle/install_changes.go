@@ -40,13 +40,13 @@ const changesVersion = 1
 // installation under a name that ends in its transaction, and given its own name when that is complete. A crash leaves the first name, and the
 // group's next Install, or the same one taken up again, settles it by what the installation's own manifest says. No record is there of one that was undone.
 type installChanges struct {
-	Version    int          `json:"version"`
-	Group      string       `json:"group"`
-	Deployment string       `json:"deployment"`
-	At         time.Time    `json:"at"` // when the changes were noted, before they were made
-	Note       string       `json:"note,omitempty"`
-	Files      []FileChange `json:"files"` // in the order of their paths
-	Omitted    int          `json:"omitted,omitempty"`
+	Version    int           `json:"version"`
+	Group      string        `json:"group"`
+	Deployment string        `json:"deployment"`
+	At         time.Time     `json:"at"` // when the changes were noted, before they were made
+	Note       string        `json:"note,omitempty"`
+	Files      []*FileChange `json:"files"` // in the order of their paths
+	Omitted    int           `json:"omitted,omitempty"`
 }
 
 func (r root) changesFile(group, deployment string) string {
@@ -116,7 +116,9 @@ func promote(name, own string) error {
 		return err
 	}
 	n := len(c.Files)
-	c.Files = slices.DeleteFunc(c.Files, func(f FileChange) bool { return f.Kind == FileRemoved && f.Type == "directory" && remains(f.Path) })
+	c.Files = slices.DeleteFunc(c.Files, func(f *FileChange) bool {
+		return f == nil || f.Kind == FileRemoved && f.Type == "directory" && remains(f.Path)
+	})
 	if len(c.Files) < n {
 		if err := c.write(name); err != nil {
 			return err
@@ -199,14 +201,11 @@ func (e *Engine) changesOf(ctx context.Context, d *Deployment, plan *install.Pla
 		}
 	}
 	n := noter{redact: hooks.Redact(secrets), diffs: changesDiffs, texts: changesCompared, owners: map[[2]uint32]string{}}
-	seq, omitted := plan.Outline(ctx, install.OutlineOptions{Paths: changesPaths, Compare: changesCompare, Read: changesRead})
-	c := &installChanges{
-		Version: changesVersion, Group: d.GroupID, Deployment: d.ID, At: time.Now().UTC().Truncate(time.Millisecond), Files: []FileChange{}, Omitted: omitted,
-	}
-	for o := range seq {
-		c.Files = append(c.Files, n.describe(&o))
-	}
-	slices.SortFunc(c.Files, func(a, b FileChange) int { return strings.Compare(a.Path, b.Path) })
+	c := &installChanges{Version: changesVersion, Group: d.GroupID, Deployment: d.ID, At: time.Now().UTC().Truncate(time.Millisecond), Files: []*FileChange{}}
+	c.Omitted = plan.Outline(ctx, install.OutlineOptions{Paths: changesPaths, Compare: changesCompare, Read: changesRead}, func(o *install.Outlined) {
+		c.Files = append(c.Files, n.describe(o))
+	})
+	slices.SortFunc(c.Files, func(a, b *FileChange) int { return strings.Compare(a.Path, b.Path) })
 	return c
 }
 
@@ -217,8 +216,8 @@ type noter struct {
 	owners       map[[2]uint32]string
 }
 
-func (n *noter) describe(o *install.Outlined) FileChange {
-	c := FileChange{Path: n.redact(o.Path), Kind: FileChanged, Type: FileType(o.After.Mode), By: Install, Aside: o.Aside}
+func (n *noter) describe(o *install.Outlined) *FileChange {
+	c := &FileChange{Path: n.redact(o.Path), Kind: FileChanged, Type: FileType(o.After.Mode), By: Install, Aside: o.Aside}
 	was, is := n.state(&o.Before, o.Size, false), n.state(&o.After, o.Bytes, o.Passed)
 	switch {
 	case o.Kind == install.Gone:

@@ -2,7 +2,6 @@ package install
 
 import (
 	"context"
-	"iter"
 	"os"
 	"path/filepath"
 
@@ -38,23 +37,25 @@ func (o *Outlined) Contents(most int64) (was, is []byte, ok bool) {
 
 // Outline is Changes for a plan of any size: of the paths that become other than they are it yields some, and leaves out the rest without a look at
 // the host or the bundle. Those go first of which the plan knows for certain that something of other content is there, or that they go; then those that are
-// added; and in the end files of equal size. What turns out to stay as it is is left out. The sequence is to be walked once, before the plan is
-// applied; unlooked, how many paths are left out, is known before that. What cannot be looked at is told as far as it is known.
-func (p *Plan) Outline(ctx context.Context, o OutlineOptions) (seq iter.Seq[Outlined], unlooked int) {
+// added; and in the end files of equal size. What turns out to stay as it is is left out. It is to be called before the plan is applied, and
+// returns how many paths it has not looked at. What cannot be looked at is told as far as it is known. yield is called with one after the other.
+func (p *Plan) Outline(ctx context.Context, o OutlineOptions, yield func(*Outlined)) (unlooked int) {
 	list, unlooked := p.outlined(o.Paths)
-	return func(yield func(Outlined) bool) {
-		w, err := p.newWorker(nil)
-		if err != nil {
-			return // Apply meets the same
+	w, err := p.newWorker(nil)
+	if err != nil { // Apply meets the same
+		return unlooked + len(list)
+	}
+	defer w.close()
+	x := outliner{p: p, w: w, o: o, lists: map[dirID]bool{}}
+	for at, i := range list {
+		if ctx.Err() != nil {
+			return unlooked + len(list) - at
 		}
-		defer w.close()
-		x := outliner{p: p, w: w, o: o, lists: map[dirID]bool{}}
-		for _, i := range list {
-			if c := x.look(i); ctx.Err() != nil || c.Kind != Same && !yield(c) {
-				return
-			}
+		if c := x.look(i); c.Kind != Same {
+			yield(c)
 		}
-	}, unlooked
+	}
+	return unlooked
 }
 
 // outlined chooses the paths that are looked at, coded as in Plan.order; removals come after the files.
@@ -112,22 +113,26 @@ type outliner struct {
 	lists map[dirID]bool
 }
 
-func (x *outliner) look(i int32) Outlined {
-	p := x.p
+func (x *outliner) look(i int32) *Outlined {
+	p, c := x.p, new(Outlined)
 	switch n := int32(len(p.files)); {
 	case i < 0:
-		return Outlined{Change: p.dirChange(dirID(^i), x.lists)}
+		c.Change = p.dirChange(dirID(^i), x.lists)
+		return c
 	case i >= n:
-		c := Outlined{Change: p.removalChange(&p.removals[i-n])}
-		c.Size = sizeOf(filepath.Join(p.dirs[p.removals[i-n].dir].path, p.removals[i-n].name))
-		if c.Before.Mode == 0 { // it is gone already
-			c.Kind = Same
+		r := &p.removals[i-n]
+		c.Change = p.removalChange(r)
+		if info, err := os.Lstat(join(p.dirs[r.dir].path, r.name)); err == nil {
+			c.Size = info.Size()
+		} else {
+			c.Kind = Same // it is gone already
 		}
 		return c
 	}
 	f := &p.files[i]
 	if f.act != actReplace {
-		return Outlined{Change: p.fileChange(i, State{}, false, x.lists)}
+		c.Change = p.fileChange(i, State{}, false, x.lists)
+		return c
 	}
 	most := x.o.Compare
 	if 2*f.size > x.o.Read {
@@ -139,7 +144,7 @@ func (x *outliner) look(i int32) Outlined {
 	} else if !there.unread && !f.other && !f.link() {
 		x.o.Read -= 2 * f.size
 	}
-	c := Outlined{Change: p.fileChange(i, there.State, there.equal || there.unread, x.lists), Size: there.size, Unread: there.unread}
+	c.Change, c.Size, c.Unread = p.fileChange(i, there.State, there.equal || there.unread, x.lists), there.size, there.unread
 	if there.IsFile() && !f.link() && c.Kind == Replaced {
 		c.contents = func(most int64) (was, is []byte, ok bool) { return x.contents(i, there.size, most) }
 	}
@@ -181,14 +186,6 @@ func readWhole(dir int, name string, size int64) ([]byte, bool) {
 	buf := make([]byte, size+1) // one more, to see the end
 	n, err := readFull(fd, buf)
 	return buf[:size], err == nil && int64(n) == size
-}
-
-func sizeOf(path string) int64 {
-	info, err := os.Lstat(path)
-	if err != nil {
-		return 0
-	}
-	return info.Size()
 }
 
 // Transaction names the transaction that carries the plan out. One that Replaces is carried out by two others.
