@@ -4,7 +4,7 @@ import "time"
 
 // Account is what became of a deployment, or of the rehearsal of one, as a person or a script reads it afterwards: the one value that
 // a rehearsal makes, that AccountOf makes of what is on disk, and that a report shows. Times are UTC; durations are in milliseconds, as
-// their names say. Of a real deployment nobody has watched the host, so that Files, Processes, Listeners and the like are of rehearsals alone.
+// their names say. Of a real deployment nobody has watched the host, so that Processes, Listeners and the like are of rehearsals alone.
 type Account struct {
 	Rehearsal   bool   `json:"rehearsal"`
 	Deployment  string `json:"deployment"`
@@ -28,16 +28,18 @@ type Account struct {
 	Findings []Finding      `json:"findings"`        // of the linter
 	Events   []EventAccount `json:"events"`
 
-	// What the rehearsal made of the copy of the host.
-	Files        []FileChange  `json:"files"`                   // in the order of their paths; at most as many as were asked for
-	FilesOmitted int           `json:"files_omitted,omitempty"` // beyond that
-	Processes    []LeftProcess `json:"processes,omitempty"`
-	Listeners    []Listener    `json:"listeners,omitempty"`
-	Users        []string      `json:"users,omitempty"`    // lines such as "user deploy added (uid 1001, home /home/deploy)"
-	Cron         []string      `json:"cron,omitempty"`     // likewise
-	Packages     []string      `json:"packages,omitempty"` // likewise
-	Services     []ServiceCall `json:"services,omitempty"`
-	Destinations []Destination `json:"destinations,omitempty"`
+	// What the rehearsal made of the copy of the host. Of a real deployment, FilesRecorded says that it is what Install has changed, as it noted
+	// itself: what scripts have changed on the host is not known.
+	FilesRecorded bool          `json:"files_recorded,omitempty"`
+	Files         []FileChange  `json:"files"`                   // in the order of their paths; at most as many as were asked for
+	FilesOmitted  int           `json:"files_omitted,omitempty"` // beyond that
+	Processes     []LeftProcess `json:"processes,omitempty"`
+	Listeners     []Listener    `json:"listeners,omitempty"`
+	Users         []string      `json:"users,omitempty"`    // lines such as "user deploy added (uid 1001, home /home/deploy)"
+	Cron          []string      `json:"cron,omitempty"`     // likewise
+	Packages      []string      `json:"packages,omitempty"` // likewise
+	Services      []ServiceCall `json:"services,omitempty"`
+	Destinations  []Destination `json:"destinations,omitempty"`
 
 	HealthBefore []ProbeAccount `json:"health_before,omitempty"`
 	HealthAfter  []ProbeAccount `json:"health_after,omitempty"`
@@ -113,13 +115,16 @@ type FileChange struct {
 	// By is who changed it: an Event; ByHook tells whether a script of that event did, and not the agent itself.
 	By     Event `json:"by,omitempty"`
 	ByHook bool  `json:"by_hook"`
-	// What has changed: content, mode, owner, acl, xattr, type, link. Of added and removed paths it is empty.
+	// What has changed: content, mode, owner, acl, xattr, type, link; rewritten for a file that another one of its size has taken the place of
+	// and that was not compared with it. Of added and removed paths it is empty.
 	What []string `json:"what,omitempty"`
 	// Was and Is describe both sides as "0644 root:root 1234 bytes"; empty where there is none.
 	Was string `json:"was,omitempty"`
 	Is  string `json:"is,omitempty"`
 	// Diff is a unified difference of a small text file, secrets taken out.
 	Diff string `json:"diff,omitempty"`
+	// Aside is true where what was there had been changed on this host since an installation put it there: Install has kept it aside.
+	Aside bool `json:"aside,omitempty"`
 	// Fold is not 0 for a directory that stands for that many paths below it, all added or all removed by the same event.
 	Fold int `json:"fold,omitempty"`
 }

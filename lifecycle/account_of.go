@@ -65,6 +65,7 @@ func AccountOf(dir string, past []*Past, p *Past, o AccountOptions) (*Account, e
 	}
 	t.orders()
 	t.outcome()
+	t.changes()
 	return t.a, nil
 }
 

@@ -1,7 +1,9 @@
 package lifecycle
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 )
@@ -76,4 +78,29 @@ func (t *telling) left() string {
 		}
 	}
 	return text
+}
+
+// changes tells what Install has changed, where it is recorded.
+func (t *telling) changes() {
+	a, p := t.a, t.p
+	c, err := readChanges(t.root.changesFile(p.Group, p.Deployment))
+	if err == nil && (c.Group != p.Group || c.Deployment != p.Deployment) {
+		err = fmt.Errorf("it is that of deployment %s of group %s", c.Deployment, c.Group)
+	}
+	switch _, did := installed(p); {
+	case err == nil:
+		a.FilesRecorded, a.FilesOmitted = true, max(c.Omitted, 0)
+		for _, f := range c.Files {
+			if f != nil {
+				a.Files = append(a.Files, *f)
+			}
+		}
+		if c.Note != "" {
+			a.Notes = append(a.Notes, c.Note)
+		}
+	case !errors.Is(err, fs.ErrNotExist):
+		a.Notes = append(a.Notes, fmt.Sprintf("what Install changed cannot be told: %v", err))
+	case did:
+		a.Notes = append(a.Notes, "what Install changed is not recorded, or not any more")
+	}
 }

@@ -175,6 +175,7 @@ func (e *Engine) recover(ctx context.Context) {
 		e.log.Error("an interrupted installation can neither be finished nor undone: its group takes no installation until that is mended", zap.Error(err))
 	}
 	for _, r := range recovered {
+		e.cutShort(r)
 		e.log.Info("interrupted installation settled", zap.String("group", r.Group), zap.String("deployment", r.Deployment), zap.String("outcome", string(r.Outcome)), zap.NamedError("because", r.Err))
 	}
 }

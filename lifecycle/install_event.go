@@ -17,6 +17,7 @@ func (e *Engine) installFiles(ctx context.Context, d *Deployment) Result {
 	ctx, cancel := graced(ctx, e.settings.Load().StopTimeout)
 	defer cancel()
 	e.recover(ctx) // a command beside the daemon may have been killed in the middle of one
+	e.settleChanges(d.GroupID)
 	before, err := e.root.readPointer(d.GroupID, lastSuccessful)
 	if err != nil {
 		return failure(ctx, err)
@@ -62,14 +63,20 @@ func (e *Engine) transact(ctx context.Context, d *Deployment) (summary string, c
 		return "", nil, err
 	}
 	defer unlock()
+	noted, wrong := e.note(ctx, d, plan)
 	done, err := plan.Apply(ctx)
 	if err != nil {
+		e.settleChanges(d.GroupID)
 		return "", nil, err
 	}
 	if left := done.Warnings[min(len(plan.Warnings()), len(done.Warnings)):]; len(left) > 0 { // the plan has told its own
 		e.log.Warn("installed, but something could not be tidied up", zap.String("deployment", d.ID), zap.Strings("what", left))
 	}
-	return strings.Join(append([]string{plan.Summary()}, done.Warnings...), "; "), &done.Counts, nil
+	said := append([]string{plan.Summary()}, done.Warnings...)
+	if err := e.keep(d, noted, wrong); err != nil {
+		said = append(said, err.Error())
+	}
+	return strings.Join(said, "; "), &done.Counts, nil
 }
 
 // plan plans an installation while nobody else installs to any place that it has to do with, until unlock is called.

@@ -151,6 +151,10 @@ func (e *Engine) Forget(ctx context.Context, group string) (gone []string, err e
 	if len(there) == 0 {
 		return nil, fmt.Errorf("group %s has nothing installed as far as %s says: %w", group, e.root.path, fs.ErrNotExist)
 	}
+	changes := e.root.own("changes", group)
+	if exists(changes) {
+		there = append(there, changes)
+	}
 	err = install.Forget(ctx, e.root.path, group)
 	if errors.Is(err, fs.ErrNotExist) { // the pointers are left, of an earlier attempt
 		err = nil
@@ -162,6 +166,9 @@ func (e *Engine) Forget(ctx context.Context, group string) (gone []string, err e
 		if err = os.Remove(name); errors.Is(err, fs.ErrNotExist) {
 			err = nil
 		}
+	}
+	if err == nil {
+		err = os.RemoveAll(changes)
 	}
 	for _, name := range there {
 		if !exists(name) {

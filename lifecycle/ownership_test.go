@@ -50,7 +50,7 @@ func TestForget(t *testing.T) {
 	}
 	b.deploy(b.spec("d-1", "v1"), DownloadBundle, Install)
 	gone, err := b.Forget(t.Context(), id)
-	if err != nil || len(gone) != 5 {
+	if err != nil || len(gone) != 6 {
 		t.Errorf("Forget() = %v, %v", gone, err)
 	}
 	if left, _ := filepath.Glob(b.root.instructions("*")); len(left) != 0 || b.read("site/f") != "1" {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -260,8 +261,9 @@ func (p *Preview) weigh(ctx context.Context, e *Engine, list []Event, look *pref
 		failing.Unless = runsBefore(list, doubt{at: failing.Event, script: index}, startable)
 		p.Problems = append(p.Problems, failing)
 	}
-	slices.SortStableFunc(p.Problems, func(a, b Problem) int {
-		return cmp.Or(cmp.Compare(slices.Index(list, a.Event), slices.Index(list, b.Event)), a.rank()-b.rank())
+	sort.SliceStable(p.Problems, func(i, j int) bool {
+		a, b := &p.Problems[i], &p.Problems[j]
+		return cmp.Or(cmp.Compare(slices.Index(list, a.Event), slices.Index(list, b.Event)), a.rank()-b.rank()) < 0
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sort"
 	"syscall"
 	"time"
 
@@ -147,7 +148,7 @@ func (r root) candidates(group, current, spare string) (aged, error) {
 		}
 		all.free = append(all.free, Prunable{Group: group, Deployment: e.Name(), Path: path, At: info.ModTime()})
 	}
-	slices.SortStableFunc(all.free, func(a, b Prunable) int { return a.At.Compare(b.At) })
+	sort.SliceStable(all.free, func(i, j int) bool { return all.free[i].At.Before(all.free[j].At) }) // a generic sort of large values is 7 KiB of program for each type
 	return all, nil
 }
 
@@ -156,6 +157,7 @@ func (r root) removeDeployment(p Prunable) error {
 		return fmt.Errorf("remove an old deployment: %w", err)
 	}
 	os.Remove(r.originFile(p.Group, p.Deployment))
+	r.forgetChanges(p.Group, p.Deployment)
 	return nil
 }
 

@@ -138,7 +138,7 @@ func (s *sealer) own(path string, entry fs.DirEntry) {
 		})
 	case "tickets", "runs", "prefetch", "groups", "aside", "foreign":
 		s.each(path, func(file string, _ fs.DirEntry) { s.remove(file, "state of this host") })
-	default: // host, history.jsonl, status.json and what later versions add: state of this host as well
+	default: // host, history.jsonl, changes, status.json and what later versions add: state of this host as well
 		s.remove(path, "state of this host")
 	}
 }

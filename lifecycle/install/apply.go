@@ -58,7 +58,7 @@ func (p *Plan) apply(ctx context.Context) (*Manifest, error) {
 	if err := os.MkdirAll(filepath.Join(p.req.Root, instructionsDir), 0o755); err != nil {
 		return nil, fmt.Errorf("begin the installation: %w", err)
 	}
-	a := &application{p: p, t: newTransaction(newTX()), log: p.req.Log.With(zap.String("group", p.req.Group), zap.String("deployment", p.req.Deployment))}
+	a := &application{p: p, t: newTransaction(p.tx), log: p.req.Log.With(zap.String("group", p.req.Group), zap.String("deployment", p.req.Deployment))}
 	a.t.probe = p.probe
 	a.t.moves, a.t.keepIn, a.t.removes = p.moves, asideDir(p.req.Root, p.req.Group, p.previous), p.removes
 	a.s = newStage(p, a.t)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -354,7 +355,7 @@ func pruneAside(at func(string) error, root, group, newest string) error {
 			all = append(all, kept{e.Name(), info.ModTime()})
 		}
 	}
-	slices.SortStableFunc(all, func(a, b kept) int { return cmp.Or(b.at.Compare(a.at), cmp.Compare(a.name, b.name)) })
+	sort.SliceStable(all, func(i, j int) bool { return cmp.Or(all[j].at.Compare(all[i].at), cmp.Compare(all[i].name, all[j].name)) < 0 })
 	room := asideKept
 	if newest != "" {
 		room--

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"math"
 	"os"
 	"strings"
 
@@ -86,7 +87,9 @@ func (p *Plan) Changes(ctx context.Context) (iter.Seq[Change], error) {
 	equal := make([]bool, len(p.files))
 	err := p.eachFile(ctx, nil, len(p.files), func(w *worker, i int) (err error) {
 		if p.files[i].act == actReplace {
-			before[i], equal[i], err = w.compare(i)
+			var there occupant
+			there, err = w.compare(i, math.MaxInt64)
+			before[i], equal[i] = there.State, there.equal
 		}
 		return err
 	})
@@ -113,13 +116,17 @@ func (p *Plan) Changes(ctx context.Context) (iter.Seq[Change], error) {
 		}
 		for i := range p.removals {
 			r := &p.removals[i]
-			d := &p.dirs[r.dir]
-			c := Change{Kind: Gone, Path: join(d.shown, r.name), Before: stateOf(join(d.path, r.name)), Ours: true, Aside: p.keeps(r.dir, r.name)}
+			c := p.removalChange(r)
 			if !yield(c) {
 				return
 			}
 		}
 	}, nil
+}
+
+func (p *Plan) removalChange(r *removal) Change {
+	d := &p.dirs[r.dir]
+	return Change{Kind: Gone, Path: join(d.shown, r.name), Before: stateOf(join(d.path, r.name)), Ours: true, Aside: p.keeps(r.dir, r.name)}
 }
 
 func stateOf(path string) State {
@@ -134,37 +141,52 @@ func stateOf(path string) State {
 	return s
 }
 
-// compare looks at what a file or link takes the place of.
-func (w *worker) compare(i int) (before State, equal bool, err error) {
+// occupant is what a file or link takes the place of.
+type occupant struct {
+	State
+	size   int64
+	equal  bool // in type and content to what is installed
+	unread bool // it was too large to be compared
+}
+
+// compare looks at what a file or link takes the place of. Of a file of the same size it reads no more than most bytes.
+func (w *worker) compare(i int, most int64) (occupant, error) {
 	p, f := w.p, &w.p.files[i]
+	wrong := func(err error) (occupant, error) {
+		return occupant{}, fmt.Errorf("compare %s with the bundle: %w", p.target(int32(i)), err)
+	}
 	dst, err := w.dst.get(f.dir)
 	if err != nil {
-		return State{}, false, fmt.Errorf("compare %s with the bundle: %w", p.target(int32(i)), err)
+		return wrong(err)
 	}
 	var st unix.Stat_t
 	if err := lstatAt(dst, f.name, &st); err != nil {
-		return State{}, false, fmt.Errorf("compare %s with the bundle: %w", p.target(int32(i)), err)
+		return wrong(err)
 	}
-	before = State{Mode: st.Mode, UID: st.Uid, GID: st.Gid}
-	if before.IsLink() {
-		if before.Link, err = readlinkAt(dst, f.name); err != nil {
-			return State{}, false, fmt.Errorf("compare %s with the bundle: %w", p.target(int32(i)), err)
+	there := occupant{State: State{Mode: st.Mode, UID: st.Uid, GID: st.Gid}, size: st.Size}
+	if there.IsLink() {
+		if there.Link, err = readlinkAt(dst, f.name); err != nil {
+			return wrong(err)
 		}
 	}
 	switch {
 	case st.Mode&unix.S_IFMT != f.mode&unix.S_IFMT:
-		return before, false, nil
+		return there, nil
 	case f.link():
-		return before, before.Link == p.links[int32(i)], nil
+		there.equal = there.Link == p.links[int32(i)]
+		return there, nil
 	case st.Size != f.size:
-		return before, false, nil
+		return there, nil
+	case st.Size > most:
+		there.unread = true
+		return there, nil
 	}
 	src, err := w.src.get(dirID(f.src))
 	if err != nil {
-		return State{}, false, fmt.Errorf("plan installation: read the bundle: %w", err)
+		return occupant{}, fmt.Errorf("plan installation: read the bundle: %w", err)
 	}
-	equal, err = equalFiles(src, dst, f.name, f.size, w.buffers)
-	return before, equal, err
+	there.equal, err = equalFiles(src, dst, f.name, f.size, w.buffers)
+	return there, err
 }
 
 func (p *Plan) fileChange(i int32, before State, equal bool, lists map[dirID]bool) Change {
@@ -249,11 +271,14 @@ func attribute(path, name string) []byte {
 	return buf[:n]
 }
 
-// dirChange is what becomes of a planned directory (I-39): a new one has mode 0755 and our owner, unless its parent passes on its group.
-func (p *Plan) dirChange(id dirID, lists map[dirID]bool) Change {
+// dirStates are a planned directory before and after, as far as the plan itself tells (I-39): a new one has mode 0755 and our owner, unless its
+// parent passes on its group. mode is what an access control list is completed with.
+func (p *Plan) dirStates(id dirID) (before, after State, mode uint32) {
 	d := &p.dirs[id]
-	c := Change{Kind: Added, Path: d.shown, Ours: d.goes, Aside: p.keeps(d.parent, d.name), Passed: p.passesOn(id, lists)}
 	under := d.parent
+	if d.live() {
+		before = State{Mode: d.mode, UID: d.uid, GID: d.gid}
+	}
 	for p.dirs[under].planned { // those become what new ones would be there
 		under = p.dirs[under].parent
 	}
@@ -261,15 +286,20 @@ func (p *Plan) dirChange(id dirID, lists map[dirID]bool) Change {
 	if parent := &p.dirs[under]; parent.mode&unix.S_ISGID != 0 {
 		s.Mode, s.GID = s.Mode|unix.S_ISGID, parent.gid
 	}
-	mode := s.Mode
+	mode = s.Mode
 	if d.perm != 0 {
 		s = p.perms[d.perm-1].given(s)
 		mode = p.perms[d.perm-1].on(attrs{mode, s.UID, s.GID}, true).mode
 	}
-	c.After = State{Mode: unix.S_IFDIR | s.Mode, UID: s.UID, GID: s.GID}
-	if d.live() {
-		c.Before = State{Mode: d.mode, UID: d.uid, GID: d.gid}
-	}
+	return before, State{Mode: unix.S_IFDIR | s.Mode, UID: s.UID, GID: s.GID}, mode
+}
+
+// dirChange is what becomes of a planned directory.
+func (p *Plan) dirChange(id dirID, lists map[dirID]bool) Change {
+	d := &p.dirs[id]
+	c := Change{Kind: Added, Path: d.shown, Ours: d.goes, Aside: p.keeps(d.parent, d.name), Passed: p.passesOn(id, lists)}
+	var mode uint32
+	c.Before, c.After, mode = p.dirStates(id)
 	p.beside(&c, d.perm, d.path, mode)
 	if c.Passed && c.After.List == "" {
 		c.Before.List = "" // it has what its parent passes on

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strings"
 
 	"go.uber.org/zap"
@@ -143,7 +144,7 @@ func (e *ConflictError) Error() string {
 }
 
 func newConflictError(all []Conflict) *ConflictError {
-	slices.SortStableFunc(all, func(a, b Conflict) int { return strings.Compare(a.Path, b.Path) })
+	sort.SliceStable(all, func(i, j int) bool { return all[i].Path < all[j].Path })
 	return &ConflictError{Conflicts: slices.Compact(all)}
 }
 

@@ -41,7 +41,7 @@ type maker struct {
 type identity struct{ dev, ino uint64 }
 
 func newMaker(r Request, b Behavior) *maker {
-	m := &maker{req: r, plan: &Plan{req: r, behavior: b, links: map[int32]string{}}, sources: map[string]int32{}, frees: map[uint64]occupied{}}
+	m := &maker{req: r, plan: &Plan{req: r, behavior: b, tx: newTX(), links: map[int32]string{}}, sources: map[string]int32{}, frees: map[uint64]occupied{}}
 	m.fds.open = func(id dirID) (int, error) { return openLive(m.tree.dirs[id].path, m.tree.dirs[id].ino) }
 	return m
 }

@@ -90,6 +90,7 @@ type file struct {
 	act      action
 	ours     bool // a previous revision's cleanup file names the target
 	maybe    bool // and what is there may be equal: size and time are
+	other    bool // what stands at the target is certainly not equal: its type or size is another
 	overDir  bool // what stands at the target is a directory of the previous revision
 }
 
@@ -108,6 +109,7 @@ type removal struct {
 type Plan struct {
 	req      Request
 	behavior Behavior
+	tx       string // names the transaction that carries it out
 
 	dirs     []dir
 	sources  []string // source directories relative to the archive; "." is its root

@@ -100,16 +100,18 @@ func (m *maker) existing(src int, k key, f *file, text, shown string) (bool, err
 		return m.adopt(f, shown, &st), nil
 	}
 	f.act = actReplace
-	isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR
+	typ := st.Mode & unix.S_IFMT
+	isDir := typ == unix.S_IFDIR
+	f.other = typ != f.mode&unix.S_IFMT || typ == unix.S_IFREG && st.Size != f.size
 	if m.tree.entries[k].goes {
 		f.ours, f.overDir = true, isDir
 		if !isDir {
 			f.was = st.Mtim.Nano()
 		}
-		f.maybe = st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == f.size && st.Mtim.Nano() == f.mtime
+		f.maybe = typ == unix.S_IFREG && !f.other && st.Mtim.Nano() == f.mtime
 		return true, nil
 	}
-	if st.Mode&unix.S_IFMT == unix.S_IFLNK {
+	if typ == unix.S_IFLNK {
 		there, dir := m.linkLeadsTo(fd, k.name, join(d.path, k.name))
 		if !there {
 			return true, nil // I-37: it counts as absent, and is replaced, not written through

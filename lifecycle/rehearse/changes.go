@@ -1,11 +1,9 @@
 package rehearse
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"strings"
-	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 
@@ -79,7 +77,7 @@ type describer struct {
 func (d *describer) describe(c *found) lifecycle.FileChange {
 	by := d.made[c.by]
 	change := lifecycle.FileChange{
-		Path: c.path, Kind: c.kind.String(), Type: typeName(c.mode), By: by.event, ByHook: by.hook, What: c.what.names(), Fold: c.fold,
+		Path: c.path, Kind: c.kind.String(), Type: lifecycle.FileType(c.mode), By: by.event, ByHook: by.hook, What: c.what.names(), Fold: c.fold,
 	}
 	at := strings.TrimSuffix(d.layers[c.layer].At, "/")
 	var name string
@@ -93,7 +91,7 @@ func (d *describer) describe(c *found) lifecycle.FileChange {
 	if c.what&byType != 0 && change.Was != "" {
 		var st unix.Stat_t
 		if lookAt(d.fds[lower], name, &st) == nil {
-			change.Was = typeName(st.Mode) + " " + change.Was
+			change.Was = lifecycle.FileType(st.Mode) + " " + change.Was
 			change.Is = change.Type + " " + change.Is
 		}
 	}
@@ -101,23 +99,6 @@ func (d *describer) describe(c *found) lifecycle.FileChange {
 		change.Diff = d.diff(c, name)
 	}
 	return change
-}
-
-// typeName is how an account calls a type of file.
-func typeName(mode uint32) string {
-	switch mode & unix.S_IFMT {
-	case unix.S_IFDIR:
-		return "directory"
-	case unix.S_IFLNK:
-		return "link"
-	case unix.S_IFIFO:
-		return "fifo"
-	case unix.S_IFSOCK:
-		return "socket"
-	case unix.S_IFCHR, unix.S_IFBLK:
-		return "device"
-	}
-	return "file"
 }
 
 // state is one side in words: "0644 root:root 1234 bytes", "root:root -> ../there", "0600 root:root 8:0". Empty: it is gone.
@@ -129,26 +110,19 @@ func (d *describer) state(side int, name string) string {
 	if d.names[side] == nil {
 		d.names[side] = d.accounts(side)
 	}
-	owner := d.names[side].user(d.users.out(st.Uid)) + ":" + d.names[side].group(d.groups.out(st.Gid))
-	switch st.Mode & unix.S_IFMT {
-	case unix.S_IFLNK:
-		target, err := linkAt(d.fds[side], name)
-		if err != nil {
-			return owner
-		}
-		return owner + " -> " + clean(target)
-	case unix.S_IFREG:
-		return fmt.Sprintf("%04o %s %d bytes", st.Mode&0o7777, owner, st.Size)
-	case unix.S_IFCHR, unix.S_IFBLK:
-		return fmt.Sprintf("%04o %s %d:%d", st.Mode&0o7777, owner, unix.Major(st.Rdev), unix.Minor(st.Rdev))
+	state := lifecycle.FileState{
+		Mode: st.Mode, Owner: d.names[side].user(d.users.out(st.Uid)) + ":" + d.names[side].group(d.groups.out(st.Gid)), Size: st.Size, Device: st.Rdev,
 	}
-	return fmt.Sprintf("%04o %s", st.Mode&0o7777, owner)
+	if st.Mode&unix.S_IFMT == unix.S_IFLNK {
+		state.Link, _ = linkAt(d.fds[side], name) // as far as is known
+	}
+	return state.String()
 }
 
 // diff is the difference of a text file, empty if it is none, too large, or there is too much already. Passwords, private keys, and what is for
 // its owner alone are not shown: that they have changed is enough.
 func (d *describer) diff(c *found, name string) string {
-	if d.private(name) || strings.HasPrefix(c.path, "/etc/shadow") || strings.HasPrefix(c.path, "/etc/gshadow") {
+	if d.private(name) || textdiff.Secret(c.path) != "" {
 		return ""
 	}
 	is, ok := d.text(upper, name)
@@ -161,10 +135,6 @@ func (d *describer) diff(c *found, name string) string {
 		if was, ok = d.text(lower, name); !ok {
 			return ""
 		}
-	}
-	const key = "PRIVATE KEY-----"
-	if strings.Contains(was, key) || strings.Contains(is, key) {
-		return ""
 	}
 	text := textdiff.Redacted(clean(from), clean(c.path), was, is, d.o.Redact)
 	if len(text) > d.left {
@@ -191,7 +161,7 @@ func (d *describer) text(side int, name string) (string, bool) {
 		return "", false
 	}
 	data, err := readSmall(d.fds[side], name, d.o.DiffMax)
-	if err != nil || bytes.IndexByte(data, 0) >= 0 || !utf8.Valid(data) {
+	if err != nil || !textdiff.Plain(data) {
 		return "", false
 	}
 	return string(data), true
@@ -215,15 +185,5 @@ func readSmall(dir int, name string, max int64) ([]byte, error) {
 	return buf[:n], err
 }
 
-// clean makes a name of the copy fit for a line: what does not print is shown as a Go string has it.
-func clean(text string) string {
-	if utf8.ValidString(text) && strings.IndexFunc(text, unprintable) < 0 {
-		return text
-	}
-	quoted := fmt.Sprintf("%+q", text)
-	return quoted[1 : len(quoted)-1]
-}
-
-func unprintable(r rune) bool {
-	return r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 || r == 0x2028 || r == 0x2029 || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069
-}
+// clean makes a name of the copy fit for a line.
+func clean(text string) string { return textdiff.Name(text) }

@@ -57,7 +57,7 @@ func (s *Scanner) cronFile(c *found, folder, name string) []string {
 		return s.cronGone(c)
 	}
 	for _, f := range cronFolders {
-		if folder != f.folder || f.what == "" || typeName(c.mode) == "directory" {
+		if folder != f.folder || f.what == "" || c.mode&unix.S_IFMT == unix.S_IFDIR {
 			continue
 		}
 		if strings.HasSuffix(f.what, "script ") {

@@ -96,7 +96,7 @@ func (s *Scanner) Compare(ctx context.Context, expected []Expected) (*lifecycle.
 		case by.hook:
 			p.Hooks += 1 + f.fold
 		case by.event == lifecycle.Install && !named[f.path]:
-			unplanned = append(unplanned, fmt.Sprintf("%s: %s (%s)", clean(f.path), f.kind, cmp.Or(strings.Join(f.what.names(), ", "), typeName(f.mode))))
+			unplanned = append(unplanned, fmt.Sprintf("%s: %s (%s)", clean(f.path), f.kind, cmp.Or(strings.Join(f.what.names(), ", "), lifecycle.FileType(f.mode))))
 		}
 		if kept := f.mode&unix.S_IFMT == unix.S_IFREG && f.what&byType == 0 && !named[f.path]; f.scripted && !kept {
 			theirs[f.path] = true
@@ -187,9 +187,9 @@ func (c *comparison) unlike(e *Expected, p place) (string, error) {
 	case e.Gone:
 		return "", nil
 	case !there:
-		return "it is not there, and was planned as a " + typeName(e.Mode), nil
+		return "it is not there, and was planned as a " + lifecycle.FileType(e.Mode), nil
 	case st.Mode&unix.S_IFMT != e.Mode&unix.S_IFMT:
-		return fmt.Sprintf("it is a %s, and was planned as a %s", typeName(st.Mode), typeName(e.Mode)), nil
+		return fmt.Sprintf("it is a %s, and was planned as a %s", lifecycle.FileType(st.Mode), lifecycle.FileType(e.Mode)), nil
 	}
 	var parts []string
 	if !e.AnyMode && (st.Mode^e.Mode)&0o7777 != 0 {

@@ -149,7 +149,7 @@ func figuresOf(a *lifecycle.Account) (list []figure) {
 	}
 	if len(a.Files) > 0 {
 		n := tally(a)
-		add("files", "+"+number(n[added])+" ~"+number(n[changed])+" -"+number(n[removed]), "paths changed", none)
+		add("files", "+"+number(n[added])+" ~"+number(n[changed])+" -"+number(n[removed]), more(a, "paths changed"), none)
 	}
 	if q := a.Prediction; q != nil {
 		g, _ := predicted(q)

@@ -16,12 +16,15 @@ func tally(a *lifecycle.Account) (n [kinds]int) {
 
 // files are the changed paths as a tree.
 func (p *page) files() {
-	if len(p.a.Files) == 0 && p.a.FilesOmitted == 0 && !p.a.Rehearsal {
+	if !hasFiles(p.a) {
 		return
 	}
 	p.raw("<section id=\"files\"><h2>Files</h2>\n")
+	if said := watched(p.a); said != "" {
+		p.put("<p class=\"legend\">%s.</p>\n", said)
+	}
 	if len(p.a.Files) == 0 {
-		p.raw("<p class=\"nil\">No path is other than it was.</p>\n")
+		p.put("<p class=\"nil\">%s.</p>\n", unchanged(p.a))
 	} else {
 		p.raw("<p class=\"legend\"><b class=\"add\">+</b> added <b class=\"chg\">~</b> changed <b class=\"rem\">-</b> removed</p>\n<div class=\"tree\">\n")
 		top := grow(p.a.Files)
@@ -153,6 +156,9 @@ func (p *page) detail(c *lifecycle.FileChange) {
 	}
 	for _, what := range c.What[:min(len(c.What), kinds*kinds)] {
 		p.put("<span class=\"tag\">%s</span>", what)
+	}
+	if c.Aside {
+		p.raw("<span class=\"tag\">changed by hand, kept aside</span>")
 	}
 	if text := sides(c, "→"); text != "" {
 		p.put("<span class=\"d\">%s</span>", text)

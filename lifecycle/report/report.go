@@ -338,6 +338,41 @@ func by(c *lifecycle.FileChange) string {
 	return string(c.By)
 }
 
+// hasFiles reports whether there is something to say of files: somebody has watched them, or Install has noted its own.
+func hasFiles(a *lifecycle.Account) bool {
+	return a.Rehearsal || a.FilesRecorded || len(a.Files) > 0 || a.FilesOmitted > 0
+}
+
+// watched says whose changes the files are, where it is not those of all that has run.
+func watched(a *lifecycle.Account) string {
+	if a.Rehearsal {
+		return ""
+	}
+	return "What Install changed; what scripts changed on the host is not known"
+}
+
+// unchanged says that no path has changed, as far as that is known.
+func unchanged(a *lifecycle.Account) string {
+	switch {
+	case a.FilesOmitted > 0:
+		return "No path that was looked at is other than it was"
+	case a.Rehearsal:
+		return "No path is other than it was"
+	}
+	return "Install left every path as it was"
+}
+
+// more is text that says how many paths are not listed.
+func more(a *lifecycle.Account, text string) string {
+	if a.FilesOmitted > 0 {
+		text += ", " + number(a.FilesOmitted) + " more not listed"
+	}
+	return text
+}
+
+// lowered is a sentence that stands behind something.
+func lowered(text string) string { return strings.ToLower(text[:1]) + text[1:] }
+
 // special reports whether the type of a path is worth a word: it is neither a file nor a directory, and has not become so.
 func special(c *lifecycle.FileChange) bool {
 	return c.Type != "" && c.Type != "file" && c.Type != "directory" && !slices.Contains(c.What, c.Type)

@@ -70,10 +70,10 @@ func golden(t *testing.T, name string, got []byte) {
 	}
 }
 
-// What the reports of a full rehearsal, of a failed deployment, of one by another agent and of nothing at all look like.
+// What the reports of a full rehearsal, of a deployment whose Install was recorded, of a failed one, of one by another agent and of nothing at all look like.
 func TestGolden(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"rehearsal", "failed", "foreign", "empty"} {
+	for _, name := range []string{"rehearsal", "installed", "failed", "foreign", "empty"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			a := load(t, name)
@@ -104,7 +104,7 @@ func wellFormed(t testing.TB, page []byte) {
 // Every link of a page leads to a part of it, no id is there twice, and nothing is loaded from anywhere.
 func TestLinks(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"rehearsal", "failed", "foreign", "empty"} {
+	for _, name := range []string{"rehearsal", "installed", "failed", "foreign", "empty"} {
 		page := html(t, load(t, name))
 		ids, links := map[string]int{}, map[string]bool{}
 		d := xml.NewDecoder(bytes.NewReader(page))
@@ -159,8 +159,16 @@ func TestLeftOut(t *testing.T) {
 			t.Errorf("the report of a real deployment has %q", part)
 		}
 	}
-	a.Rehearsal = true // who has watched and seen no change says so
-	if said := string(html(t, a)); !strings.Contains(said, "No path is other than it was.") {
+	a.FilesRecorded = true // Install has noted nothing
+	if said := string(html(t, a)); !strings.Contains(said, "What Install changed; what scripts changed on the host is not known.") || !strings.Contains(said, "Install left every path as it was.") {
+		t.Error("a deployment whose Install has changed nothing does not say so")
+	}
+	a.FilesRecorded, a.FilesOmitted = false, 3
+	if said := string(text(t, a, report.TextOptions{})); !strings.Contains(said, "no path that was looked at is other than it was") || !strings.Contains(said, "3 more paths") {
+		t.Error("a deployment whose paths were not looked at does not say so")
+	}
+	a.Rehearsal, a.FilesOmitted = true, 0 // who has watched and seen no change says so
+	if said := string(html(t, a)); !strings.Contains(said, "No path is other than it was.") || strings.Contains(said, "What Install changed") {
 		t.Error("a rehearsal without a change does not say so")
 	}
 }

@@ -11,12 +11,15 @@ var kindColours = [kinds]string{sgrGreen, sgrYellow, sgrRed}
 
 // files are the changed paths, folded as slipway plan folds them.
 func (t *text) files() {
-	if len(t.a.Files) == 0 && t.a.FilesOmitted == 0 && !t.a.Rehearsal {
+	if !hasFiles(t.a) {
 		return
 	}
 	t.heading("files")
+	if said := watched(t.a); said != "" {
+		t.line("  ", t.paint(sgrFaint, lowered(said)))
+	}
 	if len(t.a.Files) == 0 {
-		t.line("  no path is other than it was")
+		t.line("  ", lowered(unchanged(t.a)))
 	} else {
 		n := tally(t.a)
 		t.line("  ", number(n[added]), " added, ", number(n[changed]), " changed, ", number(n[removed]), " removed")
@@ -79,6 +82,9 @@ func (t *text) note(c *lifecycle.FileChange) string {
 	if len(c.What) > 0 {
 		parts = append(parts, strings.Join(c.What[:min(len(c.What), kinds*kinds)], " "))
 	}
+	if c.Aside {
+		parts = append(parts, "changed by hand, kept aside")
+	}
 	if both := sides(c, t.arrow); both != "" {
 		parts = append(parts, both)
 	}
@@ -120,7 +126,7 @@ func (t *text) prediction() {
 		t.line("  ", clean(l))
 	}
 	for _, list := range predictedLists(q) {
-		t.line("  ", strings.ToLower(list.title[:1])+list.title[1:])
+		t.line("  ", lowered(list.title))
 		const few = 8
 		rows, more := list.rows, list.more
 		if t.o.Short && len(rows) > few {
@@ -167,7 +173,7 @@ func (t *text) notes() {
 // table writes rows in columns, the last one as long as it is.
 func (t *text) table(of *table) {
 	const widest = 48
-	t.heading(strings.ToLower(of.title[:1]) + of.title[1:])
+	t.heading(lowered(of.title))
 	widths := make([]int, len(of.head))
 	cells := make([][]string, len(of.rows))
 	for i, r := range of.rows {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"sort"
 	"strings"
 
 	"slipway/lifecycle/install"
@@ -195,7 +196,7 @@ func (w *treeWriter) files(path string, d *planDir) {
 		}
 		shown = append(shown, d.leaves[m]...)
 	}
-	slices.SortStableFunc(shown, func(a, b install.Change) int { return strings.Compare(a.Path, b.Path) })
+	sort.SliceStable(shown, func(i, j int) bool { return shown[i].Path < shown[j].Path })
 	for i := range shown {
 		w.change(&shown[i])
 	}
