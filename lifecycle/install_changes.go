@@ -25,13 +25,13 @@ import (
 
 // What is kept of the changes of one installation at most.
 const (
-	changesPaths    = 1000      // paths that are looked at
-	changesRead     = 8 << 20   // bytes that are read of what is replaced and of what replaces it
-	changesCompare  = 1 << 20   // bytes of a file that is compared with one of its size
-	changesDiff     = 64 << 10  // bytes of a file whose difference is kept, before and after
-	changesDiffs    = 256 << 10 // bytes of all differences
-	changesCompared = 1 << 20   // bytes of texts that differences are made of
-	changesFile     = 16 << 20  // bytes of a record that is read
+	changesPaths   = 1000      // paths that are looked at
+	changesRead    = 8 << 20   // bytes that are read of what is replaced and of what replaces it
+	changesCompare = 1 << 20   // bytes of a file that is compared with one of its size
+	changesDiff    = 64 << 10  // bytes of a file whose difference is kept, before and after
+	changesDiffs   = 256 << 10 // bytes of all differences
+	changesMade    = 512 << 10 // bytes of differences that are made, kept or not: it is large ones that take time
+	changesFile    = 16 << 20  // bytes of a record that is read
 )
 
 const changesVersion = 1
@@ -200,7 +200,7 @@ func (e *Engine) changesOf(ctx context.Context, d *Deployment, plan *install.Pla
 			secrets = append(secrets, kv[1])
 		}
 	}
-	n := noter{redact: hooks.Redact(secrets), diffs: changesDiffs, texts: changesCompared, owners: map[[2]uint32]string{}}
+	n := noter{redact: hooks.Redact(secrets), diffs: changesDiffs, made: changesMade, owners: map[[2]uint32]string{}}
 	c := &installChanges{Version: changesVersion, Group: d.GroupID, Deployment: d.ID, At: time.Now().UTC().Truncate(time.Millisecond), Files: []*FileChange{}}
 	c.Omitted = plan.Outline(ctx, install.OutlineOptions{Paths: changesPaths, Compare: changesCompare, Read: changesRead}, func(o *install.Outlined) {
 		c.Files = append(c.Files, n.describe(o))
@@ -211,9 +211,9 @@ func (e *Engine) changesOf(ctx context.Context, d *Deployment, plan *install.Pla
 
 // noter puts changes into words.
 type noter struct {
-	redact       func(string) string
-	diffs, texts int // bytes that may still be kept, and compared
-	owners       map[[2]uint32]string
+	redact      func(string) string
+	diffs, made int // bytes that may still be kept, and made
+	owners      map[[2]uint32]string
 }
 
 func (n *noter) describe(o *install.Outlined) *FileChange {
@@ -285,17 +285,16 @@ func (n *noter) owner(uid, gid uint32) string {
 // diff is the difference of a small text file, empty if it is none, there is too much already, or nobody should see it: of what is or was for its
 // owner alone, or looks like a secret, it is enough that it has changed.
 func (n *noter) diff(o *install.Outlined) string {
-	if textdiff.Secret(o.Path) != "" || o.Before.Mode&0o077 == 0 || o.After.Mode&0o077 == 0 || n.texts <= 0 || n.diffs <= 0 {
+	if textdiff.Secret(o.Path) != "" || o.Before.Mode&0o077 == 0 || o.After.Mode&0o077 == 0 || n.made <= 0 || n.diffs <= 0 {
 		return ""
 	}
 	was, is, ok := o.Contents(changesDiff)
 	if !ok || !textdiff.Plain(was) || !textdiff.Plain(is) {
 		return ""
 	}
-	n.texts -= len(was) + len(is)
 	name := textdiff.Name(n.redact(o.Path))
 	text := textdiff.Redacted(name, name, string(was), string(is), n.redact)
-	if len(text) > n.diffs {
+	if n.made -= len(text); len(text) > n.diffs {
 		return ""
 	}
 	n.diffs -= len(text)

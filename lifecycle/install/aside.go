@@ -355,7 +355,9 @@ func pruneAside(at func(string) error, root, group, newest string) error {
 			all = append(all, kept{e.Name(), info.ModTime()})
 		}
 	}
-	sort.SliceStable(all, func(i, j int) bool { return cmp.Or(all[j].at.Compare(all[i].at), cmp.Compare(all[i].name, all[j].name)) < 0 })
+	sort.SliceStable(all, func(i, j int) bool {
+		return cmp.Or(all[j].at.Compare(all[i].at), cmp.Compare(all[i].name, all[j].name)) < 0
+	})
 	room := asideKept
 	if newest != "" {
 		room--

@@ -1,4 +1,5 @@
-// Package textdiff gives the difference of two texts in the unified form, as diff -u does: for people to read and for patch(1) to apply.
+// Package textdiff gives the difference of two texts in the unified form, as diff -u does: for people to read and for patch(1) to apply. It also says of
+// which files none is to be shown.
 package textdiff
 
 import (
