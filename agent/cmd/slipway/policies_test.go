@@ -105,7 +105,7 @@ func TestPolicies(t *testing.T) {
 		}
 	}
 	trusted(t)
-	for _, name := range []string{"packer.json"} {
+	for _, name := range []string{"packer.json", "packer-instance-profile.json"} {
 		readPolicy(t, name)
 	}
 }
