@@ -168,7 +168,7 @@ func reference(t *testing.T) map[string]service {
 	if err := json.Unmarshal(data, &raw); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"ec2", "iam", "sts"} {
+	for _, name := range []string{"codedeploy", "codedeploy-commands-secure", "ec2", "iam", "s3", "sts"} {
 		var s service
 		if err := json.Unmarshal(raw[name], &s); err != nil || len(s.Privileges) == 0 {
 			t.Fatalf("the reference of %s: %d actions, %v", name, len(s.Privileges), err)
@@ -204,7 +204,7 @@ func (s service) knows(action, resource, key string) bool {
 }
 
 // referenced holds this test and the policies against AWS's reference: what calls are taken to ask for has the resource types that it names, all
-// that it requires, in its form, with condition keys that the action has; and a policy has no condition that an action of its statement never meets.
+// that it requires, in its form, with condition keys that the action has; and no policy names resources or conditions that an action never meets.
 func referenced(t *testing.T, seen []*call) {
 	services := reference(t)
 	for _, c := range seen {
@@ -236,7 +236,15 @@ func referenced(t *testing.T, seen []*call) {
 			}
 		}
 	}
-	for _, s := range packerPolicy(t, "packer.json", "packer-instance-profile.json").Statements {
+	for _, name := range []string{"packer.json", "packer-instance-profile.json", "deploy-user.json", "instance-profile.json", "instance-profile-auth-policy.json"} {
+		applies(t, services, name)
+	}
+}
+
+// applies fails the test where a statement of a policy never applies to one of its actions.
+func applies(t *testing.T, services map[string]service, policy string) {
+	t.Helper()
+	for _, s := range packerPolicy(t, policy).Statements {
 		for _, full := range s.Actions {
 			name, action, _ := strings.Cut(full, ":")
 			meets := 0
@@ -248,12 +256,12 @@ func referenced(t *testing.T, seen []*call) {
 				meets++
 				for _, c := range s.Conditions {
 					if !services[name].knows(action, kind, c.Key) {
-						t.Errorf("%s: %s on %s has no key %s: the statement never applies", s.Sid, full, arn, c.Key)
+						t.Errorf("%s, %s: %s on %s has no key %s: the statement never applies", policy, s.Sid, full, arn, c.Key)
 					}
 				}
 			}
 			if meets == 0 {
-				t.Errorf("%s names no resource of %s", s.Sid, full)
+				t.Errorf("%s, %s names no resource of %s", policy, s.Sid, full)
 			}
 		}
 	}
