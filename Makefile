@@ -84,7 +84,7 @@ packages: go-toolchain ## both, made twice and compared, and judged by lintian a
 	@packaging/package/check
 
 .PHONY: validate
-validate: go-toolchain ## packer validate of the image's template, by a Packer that is built for it once
+validate: go-toolchain ## packer validate of the image's template; as root its bake on a stand-in for EC2, and the aws client, held against the policies
 	@packaging/packer/validate
 
 .PHONY: hostile

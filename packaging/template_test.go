@@ -118,7 +118,7 @@ func TestTemplate(t *testing.T) {
 			t.Errorf("the variable %s is not declared", name)
 		}
 	}
-	for _, want := range []string{`http_tokens                 = "required"`, "encrypt_boot         = var.encrypted", "tags          = merge(var.tags,"} {
+	for _, want := range []string{`http_tokens                 = "required"`, "encrypted             = var.encrypted", "run_tags        = local.running"} {
 		if !strings.Contains(block(t, image, `source "amazon-ebs" "image"`), want) {
 			t.Errorf("the source has no %q", want)
 		}

@@ -27,6 +27,9 @@ func TestTemplateValidates(t *testing.T) {
 		{nil, true},
 		{[]string{"-var", "release=al2", "-var", "architecture=arm64", "-var", "instance_type=t4g.small"}, true},
 		{[]string{"-var", "revision=s3://bucket/key", "-var", "deployment_group=8f8dbf8a-3cd3-4d95-b2f4-b4bd6a0f6b9b"}, true},
+		{[]string{"-var", `share_with=["111122223333"]`, "-var", "kms_key_id=alias/images"}, true},
+		{[]string{"-var", `share_with=["111122223333"]`, "-var", "encrypted=false"}, true},
+		{[]string{"-var", `share_with=["111122223333"]`}, false}, // with the account's default key
 		{[]string{"-var", "release=al3"}, false},
 		{[]string{"-var", "architecture=mips"}, false},
 	} {

@@ -17,9 +17,9 @@ packer {
 }
 
 locals {
-  # The newest image of the release, as Amazon publishes them.
+  # The newest image of the release, as Amazon publishes them. One kernel: there are images of the same release with others, of the same day.
   names = {
-    al2023 = "al2023-ami-2023.*-kernel-*-${var.architecture}"
+    al2023 = "al2023-ami-2023.*-kernel-6.1-${var.architecture}"
     al2    = "amzn2-ami-kernel-5.10-hvm-2.0.*-${var.architecture}-gp2"
   }
   packages = {
@@ -27,6 +27,15 @@ locals {
     arm64  = "slipway-${var.package_version}-1.aarch64.rpm"
   }
   stamp = formatdate("YYYYMMDD-hhmmss", timestamp())
+
+  # Everything that a bake makes is marked from its creation on, and packaging/iam/packer.json lets the bake touch nothing else. The mark of an
+  # image that is done is another one: no later bake can change it or take it away.
+  running = merge(var.tags, { Name = "baking ${var.name}", SlipwayBake = "running" })
+  done    = merge(var.tags, { Name = "${var.name}-${var.release}", Slipway = var.package_version, SlipwayBake = "done" })
+
+  # EC2 refuses to share what is encrypted with the account's default key, once all is done. This fails, with its text, before anything is begun.
+  unshareable = var.encrypted && length(var.share_with) > 0 && var.kms_key_id == ""
+  shareable   = local.unshareable ? parseint("share_with needs a kms_key_id, or encrypted=false", 10) : 0
 }
 
 source "amazon-ebs" "image" {
@@ -45,15 +54,15 @@ source "amazon-ebs" "image" {
     }
   }
 
-  ssh_username  = "ec2-user"
-  ssh_interface = var.ssh_interface
+  ssh_username                          = "ec2-user"
+  ssh_interface                         = var.ssh_interface
+  temporary_key_pair_type               = "ed25519"
+  temporary_security_group_source_cidrs = var.ssh_from
 
   ami_name             = "${var.name}-${var.release}-${local.stamp}"
   ami_description      = "${var.name}: ${var.release} with PHP, httpd and slipway ${var.package_version}"
   ami_users            = var.share_with
   force_deregister     = false
-  encrypt_boot         = var.encrypted
-  kms_key_id           = var.kms_key_id
   ebs_optimized        = true
   shutdown_behavior    = "terminate"
   iam_instance_profile = var.instance_profile
@@ -65,9 +74,18 @@ source "amazon-ebs" "image" {
     http_put_response_hop_limit = 1
   }
 
-  tags          = merge(var.tags, { Name = "${var.name}-${var.release}", Slipway = var.package_version, Source = "{{ .SourceAMIName }}" })
-  run_tags      = merge(var.tags, { Name = "baking ${var.name}" })
-  snapshot_tags = var.tags
+  # Encrypted from the start: encrypt_boot would make an image that is not, and encrypt a copy of it.
+  launch_block_device_mappings {
+    device_name           = "/dev/xvda"
+    volume_type           = "gp3"
+    delete_on_termination = true
+    encrypted             = var.encrypted
+    kms_key_id            = var.kms_key_id
+  }
+
+  run_tags        = local.running
+  run_volume_tags = local.running
+  tags            = merge(local.done, { Source = "{{ .SourceAMIName }}" })
 }
 
 build {

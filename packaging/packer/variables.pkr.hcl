@@ -53,6 +53,12 @@ variable "ssh_interface" {
   description = "How the instance is reached: public_ip, private_ip, session_manager."
 }
 
+variable "ssh_from" {
+  type        = list(string)
+  default     = ["0.0.0.0/0"]
+  description = "Addresses that may reach the instance's port 22 during the bake, as CIDR blocks. Nobody can log in but with the key of this bake."
+}
+
 variable "instance_profile" {
   type        = string
   default     = ""
@@ -62,13 +68,13 @@ variable "instance_profile" {
 variable "encrypted" {
   type        = bool
   default     = true
-  description = "Encrypt the root volume of the image."
+  description = "Encrypt the root volume of the bake and so the image. packaging/iam/packer.json insists on it."
 }
 
 variable "kms_key_id" {
   type        = string
   default     = ""
-  description = "Key to encrypt with; empty for the account's default key."
+  description = "Key to encrypt with; empty for the account's default key, with which an image cannot be shared."
 }
 
 variable "share_with" {
@@ -86,7 +92,7 @@ variable "name" {
 variable "tags" {
   type        = map(string)
   default     = {}
-  description = "Tags of image, snapshots and the instance of the bake."
+  description = "Tags of image and snapshot, and of all that the bake makes. SlipwayBake is the template's own."
 }
 
 variable "package_dir" {

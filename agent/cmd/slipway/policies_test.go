@@ -18,89 +18,26 @@ import (
 	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"slipway/agent/lab"
+	"slipway/packaging/iam/iamtest"
 )
 
-// policy is one of packaging/iam.
-type policy struct {
-	Version   string
-	Statement []struct {
-		Sid, Effect string
-		Action      actions
-		Resource    string
-		Principal   map[string]string
-	}
-}
+// place is where the calls of these tests belong to.
+var place = iamtest.Place{Region: "us-east-1", Account: "123456789012", Group: labApplication + "/" + labGroup}
 
-// actions are written as one or as a list.
-type actions []string
-
-func (a *actions) UnmarshalJSON(data []byte) error {
-	if data[0] == '"' {
-		*a = []string{""}
-		return json.Unmarshal(data, &(*a)[0])
-	}
-	return json.Unmarshal(data, (*[]string)(a))
-}
-
-func readPolicy(t *testing.T, name string) policy {
+func readPolicy(t *testing.T, name string) *iamtest.Policy {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join("../../../packaging/iam", name))
+	p, err := iamtest.Read(filepath.Join("../../../packaging/iam", name), place.Words(labBucket)...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var p policy
-	d := json.NewDecoder(bytes.NewReader(data))
-	if err := d.Decode(&p); err != nil {
-		t.Fatalf("%s: %v", name, err)
-	}
-	if p.Version != "2012-10-17" || len(p.Statement) == 0 {
-		t.Errorf("%s: version %q, %d statements", name, p.Version, len(p.Statement))
-	}
-	for _, s := range p.Statement {
-		if s.Effect != "Allow" || s.Principal == nil && s.Resource == "" {
-			t.Errorf("%s: %+v", name, s)
-		}
-		for _, a := range s.Action {
-			if strings.Contains(a, "*") {
-				t.Errorf("%s allows %s: name what is needed", name, a)
+	for _, s := range p.Statements {
+		for _, a := range s.Actions {
+			if s.Effect != "Allow" || strings.Contains(a, "*") {
+				t.Errorf("%s: %s %s: name what is needed", name, s.Effect, a)
 			}
 		}
 	}
 	return p
-}
-
-func (p policy) allows() []string {
-	var all []string
-	for _, s := range p.Statement {
-		all = append(all, s.Action...)
-	}
-	slices.Sort(all)
-	return slices.Compact(all)
-}
-
-// needed is the permission that a call of a service asks for; "" where it asks for none.
-func needed(c lab.Call, secure bool) string {
-	switch c.Service {
-	case "control":
-		if secure {
-			return "codedeploy-commands-secure:" + c.Operation
-		}
-		return "" // the command service goes by who signed
-	case "codedeploy":
-		return "codedeploy:" + c.Operation
-	case "s3":
-		version := ""
-		if strings.Contains(c.Path, "versionId=") {
-			version = "Version"
-		}
-		switch c.Operation {
-		case http.MethodGet, http.MethodHead:
-			return "s3:GetObject" + version
-		case http.MethodPut:
-			return "s3:PutObject"
-		}
-	}
-	return ""
 }
 
 // ofHost says whose call it is: an object is read by hosts and written by who deploys.
@@ -109,7 +46,7 @@ func ofHost(c lab.Call) bool {
 }
 
 // What a deployment really asks of the services is allowed by the policies, for the host and for who deploys; and the host's allow nothing that
-// is not asked for.
+// is not asked for. That of who deploys is held against the aws client by TestDeployUser, which make validate runs.
 func TestPolicies(t *testing.T) {
 	h := newLabHost(t, t.TempDir())
 	_, err := h.store.PutBucketVersioning(t.Context(), &s3.PutBucketVersioningInput{
@@ -130,40 +67,72 @@ func TestPolicies(t *testing.T) {
 		},
 	})
 	h.must(err)
-	asked := map[string]bool{}
+	var host []iamtest.Request
 	h.eventually("the second deployment fetches its version", func() bool {
+		host = nil
 		for _, c := range h.calls() {
-			if need := needed(c, false); need != "" && ofHost(c) {
-				asked[need] = true
+			if need, ok := place.LabCall(c, false); ok && ofHost(c) {
+				host = append(host, need)
 			}
 		}
-		return asked["s3:GetObjectVersion"]
+		return slices.ContainsFunc(host, func(r iamtest.Request) bool { return r.Action == "s3:GetObjectVersion" })
 	})
-	host := readPolicy(t, "instance-profile.json").allows()
-	for need := range asked {
-		if !slices.Contains(host, need) {
+	profile, secure, deployer := readPolicy(t, "instance-profile.json"), readPolicy(t, "instance-profile-auth-policy.json"), readPolicy(t, "deploy-user.json")
+	for _, need := range host {
+		if !profile.Decide(need).Allowed {
 			t.Errorf("the host asks for %s, which instance-profile.json does not allow", need)
 		}
-	}
-	for _, a := range host {
-		if !asked[a] {
-			t.Errorf("instance-profile.json allows %s, which the host does not ask for (it asks for %v)", a, asked)
+		if need.Resource = strings.Replace(need.Resource, labBucket, "other-"+labBucket, 1); profile.Decide(need).Allowed {
+			t.Errorf("instance-profile.json allows %s, of another bucket", need)
 		}
 	}
-	secure := readPolicy(t, "instance-profile-auth-policy.json").allows()
-	deployer := readPolicy(t, "deploy-user.json").allows()
+	if unneeded := profile.Unneeded(host); len(unneeded) > 0 {
+		t.Errorf("instance-profile.json allows %q, which the host does not ask for (it asks for %v)", unneeded, host)
+	}
+	var ofSecure []iamtest.Request
 	for _, c := range h.calls() {
-		if need := needed(c, true); c.Service == "control" && !slices.Contains(secure, need) {
-			t.Errorf("the host asks for %s, which instance-profile-auth-policy.json does not allow", need)
-		}
-		need := needed(c, false)
-		setUp := slices.Contains([]string{"CreateApplication", "CreateDeploymentGroup"}, c.Operation) || strings.HasPrefix(c.Path, "/"+labBucket+"?versioning")
-		if !ofHost(c) && need != "" && !setUp && !slices.Contains(deployer, need) {
+		need, ok := place.LabCall(c, ofHost(c))
+		setUp := slices.Contains([]string{"CreateApplication", "CreateDeploymentGroup"}, c.Operation)
+		switch {
+		case !ok || setUp:
+		case ofHost(c):
+			if ofSecure = append(ofSecure, need); !secure.Decide(need).Allowed {
+				t.Errorf("the host asks for %s, which instance-profile-auth-policy.json does not allow", need)
+			}
+		case !deployer.Decide(need).Allowed:
 			t.Errorf("who deploys asks for %s (%s %s), which deploy-user.json does not allow", need, c.Operation, c.Path)
 		}
 	}
-	for _, name := range []string{"packer.json", "instance-role-trust.json"} {
+	if unneeded := secure.Unneeded(ofSecure); len(unneeded) > 0 {
+		t.Errorf("instance-profile-auth-policy.json allows %q, which the host does not ask for", unneeded)
+	}
+	trusted(t)
+	for _, name := range []string{"packer.json", "packer-instance-profile.json"} {
 		readPolicy(t, name)
+	}
+}
+
+// trusted looks at who may take the instances' role.
+func trusted(t *testing.T) {
+	t.Helper()
+	data, err := os.ReadFile("../../../packaging/iam/instance-role-trust.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var trust struct {
+		Version   string
+		Statement []struct {
+			Effect, Action string
+			Principal      map[string]string
+		}
+	}
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&trust); err != nil || trust.Version != "2012-10-17" || len(trust.Statement) != 1 {
+		t.Fatalf("instance-role-trust.json: %v, %+v", err, trust)
+	}
+	if s := trust.Statement[0]; s.Effect != "Allow" || s.Action != "sts:AssumeRole" || len(s.Principal) != 1 || s.Principal["Service"] != "ec2.amazonaws.com" {
+		t.Errorf("instance-role-trust.json: %+v", s)
 	}
 }
 
