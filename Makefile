@@ -7,7 +7,7 @@ VERSION  := $(shell cat VERSION)
 # files pass through is compiled with inlining, as the rest waits for a network, a process or a person anyway; and because nothing but alb-check speaks
 # HTTP/2, and brings its own frames. Of two patterns that match a package the last one counts.
 LDFLAGS  := -s -w -funcalign=1 -X main.version=$(VERSION)
-HOT      := slipway/lifecycle/install slipway/lifecycle/bundle github.com/klauspost/... archive/... bufio bytes compress/... crypto/md5 crypto/sha256 \
+HOT      := slipway/lifecycle/bundle github.com/klauspost/... archive/... bufio bytes compress/... crypto/md5 crypto/sha256 \
             crypto/internal/fips140/sha256 encoding/binary hash/... internal/abi internal/bytealg internal/byteorder internal/poll internal/runtime/... \
             io io/fs os path/filepath runtime/... slices sort sync/atomic syscall unicode/utf8
 GOBUILD  := CGO_ENABLED=0 go build -tags nethttpomithttp2 -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -gcflags=all=-l $(HOT:%=-gcflags='%=')
