@@ -41,17 +41,16 @@ func (s *stage) watch(pid int) {
 	if s.copier.Upper == "" {
 		return
 	}
-	var st unix.Statfs_t
-	if unix.Statfs(s.copier.store, &st) != nil {
+	disk := newDiskWatch(s.copier.store, s.copier.Upper, s.copier.Size)
+	if disk == nil {
 		return
 	}
-	least := max(int64(st.Bavail)*st.Bsize-s.copier.Size, diskReserve)
 	go s.every(diskEvery, func() bool {
-		if unix.Statfs(s.copier.store, &st) == nil && int64(st.Bavail)*st.Bsize < least {
-			end(fmt.Sprintf("what may be written into %s, %s, is used up", s.copier.Upper, bytesText(s.copier.Size)))
-			return false
+		why := disk.look()
+		if why != "" {
+			end(why)
 		}
-		return true
+		return why == ""
 	})
 }
 
