@@ -81,6 +81,7 @@ type Sandbox struct {
 	control *os.File
 	ended   chan struct{} // closed when the stage has ended
 	tail    *tail         // what stage and inside said
+	pids    int64         // how many processes may live inside
 	out     *os.File      // fd 3 of inside
 	in      *os.File      // fd 4 of inside
 
@@ -126,7 +127,7 @@ func Open(ctx context.Context, o Options) (*Sandbox, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Sandbox{log: o.Log, ended: make(chan struct{}), tail: &tail{}}
+	s := &Sandbox{log: o.Log, ended: make(chan struct{}), tail: &tail{}, pids: b.PIDs}
 	if err := s.startStage(userns); err != nil {
 		return nil, err
 	}
@@ -271,7 +272,12 @@ func (s *Sandbox) telling(what string, err error) error {
 	if err == nil || errors.As(err, &r) {
 		return err
 	}
-	if said := s.tail.text(); said != "" {
+	said := s.tail.text()
+	if strings.Contains(said, noThread) {
+		// Without root the bound is one of the user's, which process 1 meets as its children do; what the runtime says then is of no use to anybody.
+		return fmt.Errorf("%s: the sandbox ended early: more than %d processes lived in it", what, s.pids)
+	}
+	if said != "" {
 		return fmt.Errorf("%s: %w: %s", what, err, said)
 	}
 	return fmt.Errorf("%s: %w", what, err)
@@ -364,28 +370,44 @@ func (s *Sandbox) close() error {
 	return err
 }
 
-// tail keeps the end of a text.
+// noThread is how the runtime begins to say that the kernel gives it no thread.
+const noThread = "runtime: failed to create new OS thread"
+
+// tail keeps the beginning and the end of a text.
 type tail struct {
-	mu  sync.Mutex // guards buf
-	buf []byte
+	mu   sync.Mutex // guards what follows
+	head []byte
+	buf  []byte
+	cut  bool // something between them is left out
 }
 
-const tailBytes = 8 << 10
+const (
+	headBytes = 512
+	tailBytes = 8 << 10
+)
 
 func (t *tail) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	n := len(p)
+	begin := min(n, headBytes-len(t.head))
+	t.head, p = append(t.head, p[:begin]...), p[begin:]
 	t.buf = append(t.buf, p...)
 	if over := len(t.buf) - tailBytes; over > 0 {
 		t.buf = append(t.buf[:0], t.buf[over:]...)
+		t.cut = true
 	}
-	return len(p), nil
+	return n, nil
 }
 
 func (t *tail) text() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return strings.TrimSpace(string(t.buf))
+	between := ""
+	if t.cut {
+		between = " … "
+	}
+	return strings.TrimSpace(string(t.head) + between + string(t.buf))
 }
 
 func socketPair() (ours, theirs *os.File, err error) {
