@@ -46,8 +46,20 @@ func debs(t *testing.T, root string) string {
 			t.Fatal(err)
 		}
 	}
+	// apt resolves the paths that it is given, which one through the mount namespace of a host does not survive.
+	for _, d := range []string{"etc/apt", "usr/share/keyrings"} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(work, "root", d)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.Command("cp", "-a", filepath.Join(root, d), filepath.Join(work, "root", d)).CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(work, "status"), status, 0o644); err != nil {
+		t.Fatal(err)
+	}
 	options := []string{
-		"-q", "-y", "-o", "APT::Sandbox::User=root", "-o", "Dir=" + root, "-o", "Dir::State::status=" + filepath.Join(root, "var/lib/dpkg/status"),
+		"-q", "-y", "-o", "APT::Sandbox::User=root", "-o", "Dir=" + filepath.Join(work, "root"), "-o", "Dir::State::status=" + filepath.Join(work, "status"),
 		"-o", "Dir::State::lists=" + filepath.Join(work, "lists"), "-o", "Dir::Cache=" + work, "-o", "Dir::Cache::archives=" + filepath.Join(work, "archives"),
 		"-o", "Debug::NoLocking=1", "-o", "Dir::Bin::methods=/usr/lib/apt/methods", "-o", "Dir::Bin::dpkg=/usr/bin/dpkg",
 	}
